@@ -1,0 +1,6 @@
+"""Benchmarks, and comparisons with peers. Speeds are measured here, never asserted in a test.
+
+asv imports every module below this package, in an environment that holds fastmlp and its
+dependencies alone. So a module imports a peer (PyTorch, JAX) inside the function that runs it, and
+only benchmarks have names that begin with `time_`, `track_`, `mem_` or `peakmem_`.
+"""

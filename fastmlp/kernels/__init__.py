@@ -1,0 +1,1 @@
+"""All compiled code, and nothing else: plain arrays and scalars in, plain arrays out."""

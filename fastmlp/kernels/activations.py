@@ -1,0 +1,119 @@
+"""Activations phi(z) and their derivatives, by code; the code is tested once per tile.
+
+Derivatives are taken from the stored output a = phi(z), never by evaluating phi again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastmlp.kernels import rowwise
+from fastmlp.kernels.elementary import exp, log, sigmoid, tanh
+from fastmlp.kernels.jit import inlined, like
+from fastmlp.kernels.tile import n_lanes
+
+IDENTITY, RELU, SIGMOID, TANH, STEP, SIGN, SOFTMAX = range(7)
+CODES = {
+    "identity": IDENTITY,
+    "relu": RELU,
+    "sigmoid": SIGMOID,
+    "tanh": TANH,
+    "step": STEP,
+    "sign": SIGN,
+    "softmax": SOFTMAX,
+}
+# Zero almost everywhere: they say nothing about a direction of descent.
+NOT_DIFFERENTIABLE = frozenset({"step", "sign"})
+
+
+@inlined
+def _step(z):
+    return z if z != z else like(1, z) if z >= 0 else like(0, z)
+
+
+@inlined
+def _sign(z):
+    return like(1, z) if z > 0 else like(-1, z) if z < 0 else z
+
+
+def _in_place(phi: Callable[..., Any]) -> Any:
+    """Build Z = phi(Z) on rows of whole vectors: a remainder would not be vectorised."""
+
+    @inlined
+    def loop(Z, z, ldz, n_rows, width):
+        for i in range(n_rows):
+            row = Z[z + i * ldz : z + i * ldz + width]
+            for j in range(width):
+                row[j] = phi(row[j])
+
+    return loop
+
+
+_exp_in_place = _in_place(exp)
+_sigmoid_in_place = _in_place(sigmoid)
+_tanh_in_place = _in_place(tanh)
+_step_in_place = _in_place(_step)
+_sign_in_place = _in_place(_sign)
+
+
+@inlined
+def activate(code, bias, b, Z, z, ldz, n_rows, n_vectors):
+    """Overwrite Z (n_rows, n_vectors * lanes), flat from offset z, by phi(Z + bias[b:]).
+
+    Softmax needs its whole row and is left to `softmax`: only its bias is added here.
+    """
+    if code == RELU:
+        rowwise.relu(Z, z, ldz, bias, b, 0, n_rows, n_vectors, 0)
+        return
+    rowwise.add(Z, z, ldz, bias, b, 0, n_rows, n_vectors, 0)
+    width = n_vectors * n_lanes(Z)
+    if code == SIGMOID:
+        _sigmoid_in_place(Z, z, ldz, n_rows, width)
+    elif code == TANH:
+        _tanh_in_place(Z, z, ldz, n_rows, width)
+    elif code == STEP:
+        _step_in_place(Z, z, ldz, n_rows, width)
+    elif code == SIGN:
+        _sign_in_place(Z, z, ldz, n_rows, width)
+
+
+@inlined
+def multiply_by_derivative(code, A, a, D, d, ld, n_rows, n_vectors):
+    """Multiply D (n_rows, n_vectors * lanes) by phi'(Z), from A = phi(Z); flat, from a and d on."""
+    if code == RELU:
+        rowwise.relu_derivative(D, d, ld, A, a, ld, n_rows, n_vectors, 0)
+    elif code == SIGMOID:
+        rowwise.sigmoid_derivative(D, d, ld, A, a, ld, n_rows, n_vectors, 0)
+    elif code == TANH:
+        rowwise.tanh_derivative(D, d, ld, A, a, ld, n_rows, n_vectors, 0)
+
+
+@inlined
+def softmax(Z, z, ldz, n_rows, n_columns, scale, P, log_sums):
+    """Write scale * softmax(Z) into P, and log(sum of exp(Z)) of each row into log_sums.
+
+    Z and P (n_rows, n_columns) flat, both from offset z with row stride ldz; rows of P have room
+    for whole vectors. log_sums (n_rows,) float64. Neither overflows, however large Z.
+    """
+    width = (n_columns + n_lanes(P) - 1) // n_lanes(P) * n_lanes(P)
+    for i in range(n_rows):
+        row = z + i * ldz
+        largest = Z[row]
+        for j in range(1, n_columns):
+            largest = Z[row + j] if Z[row + j] > largest else largest
+        for j in range(width):
+            P[row + j] = Z[row + j] - largest if j < n_columns else like(0, largest)
+        log_sums[i] = largest
+    _exp_in_place(P, z, ldz, n_rows, width)
+    for i in range(n_rows):
+        row = z + i * ldz
+        total = like(0, scale)
+        for j in range(n_columns):
+            total += P[row + j]
+        factor = scale / total
+        for j in range(n_columns):
+            P[row + j] *= factor
+        log_sums[i] += log(np.float64(total))

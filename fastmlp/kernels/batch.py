@@ -1,0 +1,309 @@
+"""Forward, backward and weight gradient of a batch of rows, parallel over tiles.
+
+A step is a row of phases (gather, forward layer by layer, output, and for each layer from the last
+to the first backward and weights). In every phase a worker owns the same columns of a layer, so
+that its part of the weights stays in its core's cache from one phase and one step to the next.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import prange
+
+from fastmlp.kernels import activations, losses, rowwise
+from fastmlp.kernels.jit import call_at, fma, inlined, kernel, like, parallel_kernel
+from fastmlp.kernels.pack import pack, pack_transposed
+from fastmlp.kernels.tile import ROWS, VECTORS, multiply, multiply_transposed, n_lanes
+
+# Columns of `Model.layers`, one row a layer.
+N_IN, N_OUT, W_OFFSET, B_OFFSET, ACTIVATION, A_OFFSET, A_STRIDE, Z_OFFSET, Z_STRIDE = range(9)
+N_LAYER_COLUMNS = 9
+
+GATHER, FORWARD, SOFTMAX, LOSS, BACKWARD, WEIGHTS = range(6)
+
+# What becomes of a tile of the weight gradient.
+WRITE, ACCUMULATE, UPDATE = range(3)
+
+DEPTH = 2048  # rows of a packed panel: it stays in the second-level cache
+CHUNK = 64  # rows of output between two passes of elementwise work: they stay in the first
+BLOCK = 4 * ROWS  # rows of weights whose gradient is in scratch at once
+
+
+class Model(NamedTuple):
+    """A network's layout, its parameters and the workspace of a batch, as the kernels take them."""
+
+    # (n_layers, N_LAYER_COLUMNS) int64; the output's ACTIVATION is identity where a loss takes Z
+    layers: np.ndarray
+    loss: np.int64  # code
+    phases: np.ndarray  # (len(PHASES),) int64, addresses; 0 for those not compiled
+    w: np.ndarray  # (n_params,) parameters
+    inputs: np.ndarray  # flat: A_0, where rows are gathered
+    outputs: np.ndarray  # flat: A_1 .. A_L, each (n_rows, Z_STRIDE) from Z_OFFSET on
+    deltas: np.ndarray  # flat: D_1 .. D_L, as outputs
+    packed: np.ndarray  # (n_workers, DEPTH + lanes, panel) one packed panel for each worker
+    scratch: np.ndarray  # (n_workers, BLOCK + 1, panel) a gradient tile, or a panel's bias
+    gradient: np.ndarray  # (n_params,), or empty where the update is fused
+    no_bias: np.ndarray  # zeros, as many as the widest layer in whole vectors has outputs
+    sample_losses: np.ndarray  # (n_rows,) float64
+
+
+class Data(NamedTuple):
+    """Samples: rows of X and y, in the order of an index each."""
+
+    X: np.ndarray  # (n_samples, n_0)
+    labels: np.ndarray  # (n_samples,) int64, or empty
+    targets: np.ndarray  # (n_samples, n_L), or empty
+    x_index: np.ndarray  # (n,) int64
+    y_index: np.ndarray  # (n,) int64
+
+
+@kernel
+def split(n, n_parts, part):
+    """Return (start, stop) of the part: n things in runs as equal as can be."""
+    return part * n // n_parts, (part + 1) * n // n_parts
+
+
+@kernel
+def share(n_vectors, n_blocks, n_workers, worker):
+    """Return (start, stop) of the worker's vectors of columns and of its blocks of rows.
+
+    Columns are divided first, and rows only as far as that balances the work better.
+    """
+    best = n_workers
+    least = np.inf
+    for columns in range(n_workers, 0, -1):
+        if n_workers % columns == 0:
+            rows = n_workers // columns
+            load = ((n_vectors + columns - 1) // columns) * ((n_blocks + rows - 1) // rows)
+            if load < 0.95 * least:
+                best = columns
+                least = load
+    v0, v1 = split(n_vectors, best, worker % best)
+    r0, r1 = split(n_blocks, n_workers // best, worker // best)
+    return v0, v1, r0, r1
+
+
+@kernel
+def forward(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale):
+    """Write A = phi(A W + b), but for softmax, into the worker's part of the layer's output."""
+    n_in, n_out, w0, b0, code, a, lda, z, ldz = model.layers[layer]
+    A = model.inputs if layer == 0 else model.outputs
+    lanes = n_lanes(A)
+    P = model.packed[worker]
+    bias = model.scratch[worker]
+    n_vectors, n_blocks = (n_out + lanes - 1) // lanes, (n_rows + ROWS - 1) // ROWS
+    v0, v1, r0, r1 = share(n_vectors, n_blocks, n_workers, worker)
+    n_panels = (v1 - v0 + VECTORS - 1) // VECTORS
+    for panel in range(n_panels):
+        p0, p1 = split(v1 - v0, n_panels, panel)
+        j0, width = (v0 + p0) * lanes, (p1 - p0) * lanes
+        n_columns = min(width, n_out - j0)
+        for j in range(width):
+            bias[j] = model.w[b0 + j0 + j] if b0 >= 0 and j < n_columns else 0
+        for k0 in range(0, n_in, DEPTH):
+            depth = min(DEPTH, n_in - k0)
+            pack(model.w, w0 + k0 * n_out + j0, n_out, depth, n_columns, P)
+            for r in range(r0 * ROWS, min(r1 * ROWS, n_rows), CHUNK):
+                m = min(CHUNK, min(r1 * ROWS, n_rows) - r)
+                c = z + r * ldz + j0
+                multiply(
+                    A, a + r * lda + k0, lda, P, 0, width, model.outputs, c, ldz,
+                    m, depth, p1 - p0, k0 > 0,
+                )  # fmt: skip
+                if k0 + depth == n_in:
+                    activations.activate(code, bias, 0, model.outputs, c, ldz, m, p1 - p0)
+
+
+@kernel
+def backward(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale):
+    """Write D_{l-1} = (D_l W_l^T) phi'_{l-1} into the worker's part of the deltas; l > 0."""
+    n_in, n_out, w0, _, _, a, lda, z, ldz = model.layers[layer]
+    code = model.layers[layer - 1, ACTIVATION]
+    D = model.deltas
+    lanes = n_lanes(D)
+    P = model.packed[worker]
+    n_vectors, n_blocks = (n_in + lanes - 1) // lanes, (n_rows + ROWS - 1) // ROWS
+    v0, v1, r0, r1 = share(n_vectors, n_blocks, n_workers, worker)
+    n_panels = (v1 - v0 + VECTORS - 1) // VECTORS
+    for panel in range(n_panels):
+        p0, p1 = split(v1 - v0, n_panels, panel)
+        j0, width = (v0 + p0) * lanes, (p1 - p0) * lanes
+        n_columns = min(width, n_in - j0)
+        for k0 in range(0, n_out, DEPTH):
+            depth = min(DEPTH, n_out - k0)
+            pack_transposed(model.w, w0 + j0 * n_out + k0, n_out, depth, n_columns, P)
+            for r in range(r0 * ROWS, min(r1 * ROWS, n_rows), CHUNK):
+                m = min(CHUNK, min(r1 * ROWS, n_rows) - r)
+                c = a + r * lda + j0
+                multiply(
+                    D, z + r * ldz + k0, ldz, P, 0, width, D, c, lda, m, depth, p1 - p0, k0 > 0
+                )
+                if k0 + depth == n_out:
+                    activations.multiply_by_derivative(
+                        code, model.outputs, c, D, c, lda, m, p1 - p0
+                    )
+
+
+@inlined
+def _copy(source, s, s_stride, target, t, t_stride, n_rows, n_columns):
+    for i in range(n_rows):
+        from_row = source[s + i * s_stride : s + i * s_stride + n_columns]
+        to_row = target[t + i * t_stride : t + i * t_stride + n_columns]
+        for j in range(n_columns):
+            to_row[j] = from_row[j]
+
+
+@inlined
+def _update(G, g_stride, w, start, w_stride, n_rows, n_columns, step):
+    """W -= step * G, for rows of the parameters from `start` on."""
+    n_vectors = n_columns // n_lanes(w)
+    rowwise.multiply_add(w, start, w_stride, G, 0, g_stride, n_rows, n_vectors, -step)
+    for i in range(n_rows):
+        for j in range(n_vectors * n_lanes(w), n_columns):
+            at = start + i * w_stride + j
+            w[at] = fma(-step, G[i * g_stride + j], w[at])
+
+
+@kernel
+def weights(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale):
+    """Finish dW = A^T D and db = sum of D over rows, for the worker's part of the layer."""
+    n_in, n_out, w0, b0, _, a, lda, z, ldz = model.layers[layer]
+    A = model.inputs if layer == 0 else model.outputs
+    D = model.deltas
+    lanes = n_lanes(A)
+    G = model.scratch[worker]
+    n_vectors, n_blocks = (n_out + lanes - 1) // lanes, (n_in + ROWS - 1) // ROWS
+    v0, v1, r0, r1 = share(n_vectors, n_blocks, n_workers, worker)
+    n_panels = (v1 - v0 + VECTORS - 1) // VECTORS
+    for panel in range(n_panels):
+        p0, p1 = split(v1 - v0, n_panels, panel)
+        j0, width = (v0 + p0) * lanes, (p1 - p0) * lanes
+        n_columns = min(width, n_out - j0)
+        for i0 in range(r0 * ROWS, min(r1 * ROWS, n_in), BLOCK):
+            m = min(BLOCK, min(r1 * ROWS, n_in) - i0)
+            first = w0 + i0 * n_out + j0
+            if mode == ACCUMULATE:
+                _copy(model.gradient, first, n_out, G, 0, width, m, n_columns)
+            else:
+                rowwise.prefetch(model.w, first, n_out, m, n_columns)
+            multiply_transposed(
+                A, a + i0, lda, D, z + j0, ldz, G, 0, width,
+                m, n_rows, p1 - p0, mode == ACCUMULATE,
+            )  # fmt: skip
+            if mode == UPDATE:
+                _update(G, width, model.w, first, n_out, m, n_columns, step)
+            else:
+                _copy(G, 0, width, model.gradient, first, n_out, m, n_columns)
+        if b0 >= 0 and r0 == 0:
+            g = G[:width]
+            for j in range(width):
+                g[j] = 0
+            if mode == ACCUMULATE:
+                _copy(model.gradient, b0 + j0, 0, g, 0, 0, 1, n_columns)
+            for r in range(n_rows):
+                d = D[z + r * ldz + j0 : z + r * ldz + j0 + width]
+                for j in range(width):
+                    g[j] += d[j]
+            if mode == UPDATE:
+                _update(g, 0, model.w, b0 + j0, 0, 1, n_columns, step)
+            else:
+                _copy(g, 0, 0, model.gradient, b0 + j0, 0, 1, n_columns)
+
+
+@kernel
+def gather(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale):
+    """Copy the worker's rows of the batch into the inputs."""
+    r0, r1 = split(n_rows, n_workers, worker)
+    n_in, lda = model.layers[0, N_IN], model.layers[0, A_STRIDE]
+    for r in range(r0, r1):
+        x = data.X[data.x_index[start + r]]
+        a = model.inputs[r * lda : r * lda + n_in]
+        for j in range(n_in):
+            a[j] = x[j]
+
+
+@kernel
+def loss(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale):
+    """Write the losses of the worker's rows and, times scale, the deltas of the output layer."""
+    _, n_out, _, _, code, _, _, z, ldz = model.layers[layer]
+    r0, r1 = split(n_rows, n_workers, worker)
+    at = z + r0 * ldz
+    losses.losses_and_deltas(
+        model.loss, code, model.outputs, at, ldz, r1 - r0, n_out,
+        (data.labels, data.targets, data.y_index), start + r0, scale,
+        model.deltas, model.sample_losses[r0:r1],
+    )  # fmt: skip
+    if not losses.takes_z(model.loss):
+        n_vectors = (n_out + n_lanes(model.deltas) - 1) // n_lanes(model.deltas)
+        activations.multiply_by_derivative(
+            code, model.outputs, at, model.deltas, at, ldz, r1 - r0, n_vectors
+        )
+
+
+@kernel
+def softmax(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale):
+    """Turn the worker's rows of the output layer's Z into softmax(Z)."""
+    _, n_out, _, _, _, _, _, z, ldz = model.layers[layer]
+    r0, r1 = split(n_rows, n_workers, worker)
+    at, one = z + r0 * ldz, like(1, scale)
+    activations.softmax(
+        model.outputs, at, ldz, r1 - r0, n_out, one, model.deltas, model.sample_losses[r0:r1]
+    )
+    n_vectors = (n_out + n_lanes(model.deltas) - 1) // n_lanes(model.deltas)
+    rowwise.copy(model.outputs, at, ldz, model.deltas, at, ldz, r1 - r0, n_vectors, 0)
+
+
+# By phase. All have one signature: a worker's part of a phase, for rows start .. start + n_rows of
+# the order. They are called by address, each compiled once.
+PHASES = {
+    GATHER: gather,
+    FORWARD: forward,
+    SOFTMAX: softmax,
+    LOSS: loss,
+    BACKWARD: backward,
+    WEIGHTS: weights,
+}
+
+
+@parallel_kernel
+def _share_out(phase, layer, n_workers, model, data, start, n_rows, mode, step, scale):
+    for worker in prange(n_workers):
+        call_at(
+            model.phases[phase],
+            (layer, np.int64(worker), n_workers, model, data, start, n_rows, mode, step, scale),
+        )
+
+
+@kernel
+def run(model, data, schedule, start, stop, batch_size, mode, scale, steps, totals, done):
+    """Do the phases of `schedule` for a batch, once for each of `steps`; count them in done[0].
+
+    schedule has a row (phase, layer, n_workers) for each phase. The samples are the order's entries
+    from `start` on, none beyond `stop`. Deltas are multiplied by `scale`, where 0 stands for one
+    over the batch's rows. With UPDATE, totals[k] receives the k-th batch's sum of losses, and a sum
+    that is not finite ends the run, that step not done; otherwise totals[0] goes on growing.
+    """
+    for k in range(len(steps)):
+        first = start + k * batch_size
+        n_rows = min(batch_size, stop - first)
+        factor = like(1.0 / n_rows if scale == 0 else scale, model.w[0])
+        step = like(steps[k], model.w[0])
+        for p in range(len(schedule)):
+            phase, layer, n_workers = schedule[p]
+            if n_workers > 1:
+                _share_out(phase, layer, n_workers, model, data, first, n_rows, mode, step, factor)
+            else:
+                call_at(
+                    model.phases[phase],
+                    (layer, 0, 1, model, data, first, n_rows, mode, step, factor),
+                )
+            if phase == LOSS:
+                total = 0.0 if mode == UPDATE else totals[0]
+                for r in range(n_rows):
+                    total += model.sample_losses[r]
+                totals[k if mode == UPDATE else 0] = total
+                if mode == UPDATE and not np.isfinite(total):
+                    return
+        done[0] += 1

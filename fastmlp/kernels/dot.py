@@ -1,0 +1,77 @@
+"""The inner product of two rows, as one fixed tree of sums on every CPU.
+
+Two times a line of 64 bytes of running sums, which take whole lines in turns, are folded in halves;
+the numbers after the last whole line follow one by one. The shape depends on the length alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from fastmlp.kernels.jit import emit_fma, fma, inlined, like
+from fastmlp.kernels.tile import FlatArray, number
+
+LINE_BYTES = 64
+
+
+@intrinsic
+def line_length(typingctx, A):
+    """Return how many of A's numbers fill a line, as a constant that LLVM sees."""
+    count = LINE_BYTES * 8 // A.dtype.bitwidth
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return number(count)
+
+    return types.intp(A), codegen
+
+
+@intrinsic
+def _dot_lines(typingctx, A, a, B, b, n_lines):
+    i = types.intp
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        A = FlatArray(context, builder, signature.args[0], args[0], args[1], LINE_BYTES)
+        B = FlatArray(context, builder, signature.args[2], args[2], args[3], LINE_BYTES)
+        zero = ir.Constant(A.vector, [0.0] * A.n_lanes)
+        sums = [cgutils.alloca_once_value(builder, zero) for _ in range(2)]
+
+        def add_line(line: Any, total: Any) -> None:
+            at = builder.mul(line, number(A.n_lanes))
+            value = emit_fma(builder, A.load(at), B.load(at), builder.load(total))
+            builder.store(value, total)
+
+        pairs = builder.sdiv(args[4], number(2))
+        with cgutils.for_range(builder, pairs) as pair:
+            first = builder.mul(pair.index, number(2))
+            add_line(first, sums[0])
+            add_line(builder.add(first, number(1)), sums[1])
+        with builder.if_then(builder.trunc(args[4], ir.IntType(1))):
+            add_line(builder.sub(args[4], number(1)), sums[0])
+        total = builder.fadd(*(builder.load(s) for s in sums))
+        half = A.n_lanes // 2
+        while half:
+            low, high = (
+                builder.shuffle_vector(
+                    total, total, ir.Constant(ir.VectorType(ir.IntType(32), half), picks)
+                )
+                for picks in (list(range(half)), list(range(half, 2 * half)))
+            )
+            total = builder.fadd(low, high)
+            half //= 2
+        return builder.extract_element(total, ir.Constant(ir.IntType(32), 0))
+
+    return A.dtype(A, i, B, i, i), codegen
+
+
+@inlined
+def dot(A, a, B, b, n):
+    """Return the sum of A[a + j] B[b + j], j < n."""
+    n_whole = n - n % line_length(A)
+    total = _dot_lines(A, a, B, b, n_whole // line_length(A)) if n_whole > 0 else like(0, A[a])
+    for j in range(n_whole, n):
+        total = fma(A[a + j], B[b + j], total)
+    return total

@@ -1,0 +1,153 @@
+"""Forward and backpropagation of one sample at a time; the epoch of per-sample SGD.
+
+Serial, in the core's own cache, with nothing packed or gathered: for one row that costs more than
+it saves.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastmlp.kernels import activations, losses, rowwise
+from fastmlp.kernels.batch import ACTIVATION, N_OUT, Z_OFFSET
+from fastmlp.kernels.dot import dot
+from fastmlp.kernels.jit import fma, inlined, kernel, like
+from fastmlp.kernels.tile import multiply_row, n_lanes
+
+UPDATE, GRADIENT = range(2)
+
+
+@inlined
+def _n_vectors(Z, n):
+    return (n + n_lanes(Z) - 1) // n_lanes(Z)
+
+
+# These take arrays, not the tuples of arrays that hold them: at each access to a member of such a
+# tuple Numba counts a reference, which costs as much as the arithmetic of a small layer.
+
+
+@inlined
+def _forward(layers, w, X, x, Z, no_bias):
+    """Write A_1 .. A_L of the row at X[x:] into Z."""
+    for layer in range(len(layers)):
+        n_in, n_out, w0, b0, code, a, _, z, _ = layers[layer]
+        n_vectors = _n_vectors(Z, n_out)
+        if layer == 0:
+            multiply_row(X, x, w, w0, n_out, Z, z, n_in, n_vectors)
+        else:
+            multiply_row(Z, a, w, w0, n_out, Z, z, n_in, n_vectors)
+        if b0 >= 0:  # the workspace's w has room for whole vectors behind its end
+            activations.activate(code, w, b0, Z, z, 0, 1, n_vectors)
+        else:
+            activations.activate(code, no_bias, 0, Z, z, 0, 1, n_vectors)
+
+
+@inlined
+def _put(mode, D, d, n, s, step, w, start, G, g):
+    """w[start:] -= step * s * D[d:], or G[g + start:] = s * D[d:]; n numbers each."""
+    n_vectors = n // n_lanes(D)
+    n_whole = n_vectors * n_lanes(D)
+    if mode == UPDATE:
+        factor = -step * s
+        if n_vectors > 0:
+            rowwise.multiply_add(w, start, 0, D, d, 0, 1, n_vectors, factor)
+        for j in range(n_whole, n):
+            w[start + j] = fma(factor, D[d + j], w[start + j])
+    else:
+        if n_vectors > 0:
+            rowwise.scale(G, g + start, 0, D, d, 0, 1, n_vectors, s)
+        for j in range(n_whole, n):
+            G[g + start + j] = s * D[d + j]
+
+
+@inlined
+def _backward(layers, w, X, x, Z, D, mode, step, G, g):
+    """From D_L on: update w in place, or write the gradient into G[g:], layer by layer."""
+    one = like(1, step)
+    for layer in range(len(layers) - 1, -1, -1):
+        n_in, n_out, w0, b0, _, a, _, d, _ = layers[layer]
+        if b0 >= 0:
+            _put(mode, D, d, n_out, one, step, w, b0, G, g)
+        if layer == 0:
+            for k in range(n_in):
+                _put(mode, D, d, n_out, X[x + k], step, w, w0 + k * n_out, G, g)
+        else:
+            for k in range(n_in):
+                row = w0 + k * n_out
+                D[a + k] = dot(w, row, D, d, n_out)
+                _put(mode, D, d, n_out, Z[a + k], step, w, row, G, g)
+            code = layers[layer - 1, ACTIVATION]
+            activations.multiply_by_derivative(code, Z, a, D, a, 0, 1, _n_vectors(D, n_in))
+
+
+@inlined
+def _loss(layers, loss, Z, truth, entry, D, sample_losses):
+    """Return the loss of the order's entry and write D_L, from what `_forward` left."""
+    last = len(layers) - 1
+    n_out, code, z = layers[last, N_OUT], layers[last, ACTIVATION], layers[last, Z_OFFSET]
+    losses.losses_and_deltas(
+        loss, code, Z, z, 0, 1, n_out, truth, entry, like(1, Z[0]), D, sample_losses
+    )
+    if not losses.takes_z(loss):
+        activations.multiply_by_derivative(code, Z, z, D, z, 0, 1, _n_vectors(D, n_out))
+    return sample_losses[0]
+
+
+@kernel
+def sgd(model, data, steps, totals, done):
+    """Update w by one sample after the other, one for each of `steps`; count them in done[0].
+
+    totals[k] receives the k-th sample's loss, as it was before the update. Ends early where a loss
+    is not finite, that step not done.
+    """
+    layers, w, Z, D, no_bias = model.layers, model.w, model.outputs, model.deltas, model.no_bias
+    X, index, sample_losses = data.X.reshape(-1), data.x_index, model.sample_losses
+    truth = (data.labels, data.targets, data.y_index)
+    n_features = data.X.shape[1]
+    for k in range(len(steps)):
+        x = index[k] * n_features
+        _forward(layers, w, X, x, Z, no_bias)
+        loss = _loss(layers, model.loss, Z, truth, k, D, sample_losses)
+        totals[k] = loss
+        if not np.isfinite(loss):
+            return
+        _backward(layers, w, X, x, Z, D, UPDATE, like(steps[k], w[0]), w, 0)
+        done[0] += 1
+
+
+@kernel
+def gradients(model, data, G):
+    """Write the gradient of each sample's loss into its row of G (n, n_params)."""
+    layers, w, Z, D, no_bias = model.layers, model.w, model.outputs, model.deltas, model.no_bias
+    X, flat = data.X.reshape(-1), G.reshape(-1)
+    truth = (data.labels, data.targets, data.y_index)
+    for i in range(len(G)):
+        x = data.x_index[i] * data.X.shape[1]
+        _forward(layers, w, X, x, Z, no_bias)
+        _loss(layers, model.loss, Z, truth, i, D, model.sample_losses)
+        _backward(layers, w, X, x, Z, D, GRADIENT, like(0, w[0]), flat, i * G.shape[1])
+
+
+@kernel
+def jacobians(model, data, J):
+    """Write d prediction / d w of each sample into J (n, n_out, n_params)."""
+    layers, w, Z, D, no_bias = model.layers, model.w, model.outputs, model.deltas, model.no_bias
+    X, flat = data.X.reshape(-1), J.reshape(-1)
+    last = len(layers) - 1
+    code, z = layers[last, ACTIVATION], layers[last, Z_OFFSET]
+    n_out = J.shape[1]
+    zero, one = like(0, w[0]), like(1, w[0])
+    for i in range(len(J)):
+        x = data.x_index[i] * data.X.shape[1]
+        _forward(layers, w, X, x, Z, no_bias)
+        for o in range(n_out):
+            if code == activations.SOFTMAX:  # its Jacobian is Diag(a) - a a^T
+                activations.softmax(Z, z, 0, 1, n_out, one, D, model.sample_losses)
+                a_o = D[z + o]
+                for j in range(n_out):
+                    D[z + j] = a_o * ((one if j == o else zero) - D[z + j])
+            else:
+                for j in range(n_out):
+                    D[z + j] = one if j == o else zero
+                activations.multiply_by_derivative(code, Z, z, D, z, 0, 1, _n_vectors(D, n_out))
+            _backward(layers, w, X, x, Z, D, GRADIENT, zero, flat, (i * n_out + o) * J.shape[2])

@@ -1,0 +1,27 @@
+"""Update rules over flat vectors."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import prange
+
+from fastmlp.kernels import rowwise
+from fastmlp.kernels.batch import split
+from fastmlp.kernels.jit import fma, kernel, like, parallel_kernel
+from fastmlp.kernels.tile import n_lanes
+
+
+@kernel
+def _descend(w, g, step, start, stop):
+    n_vectors = (stop - start) // n_lanes(w)
+    rowwise.multiply_add(w, start, 0, g, start, 0, 1, n_vectors, -step)
+    for j in range(start + n_vectors * n_lanes(w), stop):
+        w[j] = fma(-step, g[j], w[j])
+
+
+@parallel_kernel
+def descend(w, g, step, n_workers):
+    """Subtract step * g from w, shared out among workers."""
+    for worker in prange(n_workers):
+        start, stop = split(g.size, n_workers, np.int64(worker))
+        _descend(w, g, like(step, w[0]), start, stop)

@@ -1,0 +1,405 @@
+"""Network: an immutable description of a multi-layer perceptron; its functions of (w, X, y)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastmlp import evaluate, initializers, validation
+from fastmlp.kernels import activations, losses
+
+# Which outputs a loss is computed from, and which output and loss go together by default.
+LOSS_NEEDS_OUTPUT = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid"}
+OUTPUT_SUGGESTS_LOSS = {output: loss for loss, output in LOSS_NEEDS_OUTPUT.items()}
+
+
+class _Layer(NamedTuple):
+    weights: slice
+    shape: tuple[int, int]
+    biases: slice
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Network:
+    """A multi-layer perceptron: widths, activations, loss, with or without biases.
+
+    An immutable description; the parameters are a flat vector of their own, layer after layer,
+    ``W_l`` of shape ``(n_{l-1}, n_l)`` in C order, then ``b_l``. With samples as rows,
+
+        ``A_0 = X,  Z_l = A_{l-1} W_l + b_l,  A_l = phi_l(Z_l),  prediction = A_L``
+
+    Parameters
+    ----------
+    widths : sequence of int
+        ``n_0, ..., n_L``: features, units of each hidden layer, outputs.
+    hidden : str or sequence of str, default="relu"
+        Activation of all hidden layers, or one for each: "identity", "relu", "sigmoid", "tanh",
+        "step" (1 where z >= 0) or "sign". Step and sign are for predictions only: a gradient
+        through them raises ValueError.
+    output : str, optional
+        Activation of the output layer: as above, or "softmax". By default what the loss needs:
+        softmax for "cross_entropy", sigmoid for "binary_cross_entropy", else identity.
+    loss : str, optional
+        Of one sample, the objective being its mean: "squared_error" (sum over outputs of
+        ``(prediction - y)^2``), "half_squared_error" (half of that), "binary_cross_entropy" (sum
+        over outputs; needs sigmoid) or "cross_entropy" (needs softmax). By default "cross_entropy"
+        for softmax, "binary_cross_entropy" for sigmoid, else "squared_error".
+    bias : bool, default=True
+        Whether layers have biases.
+    dtype : {"float32", "float64"}, default="float32"
+        Of parameters and arithmetic. Losses are summed in float64.
+
+    Attributes
+    ----------
+    widths : tuple of int
+    activations : tuple of str
+        One for each layer 1 .. L.
+    loss_name : str
+    bias : bool
+    dtype : numpy.dtype
+    n_layers : int
+        L, the number of layers with parameters.
+    n_params : int
+        The length of the parameter vector.
+
+    Raises
+    ------
+    ValueError
+        For unknown names and for combinations that cannot work; the message lists what can.
+
+    References
+    ----------
+    Rumelhart, Hinton and Williams, "Learning representations by back-propagating errors", Nature
+    323, 1986.
+
+    Examples
+    --------
+    >>> import fastmlp as fm
+    >>> net = fm.Network([784, 256, 10], hidden="relu", output="softmax")
+    >>> net
+    Network([784, 256, 10], hidden='relu', output='softmax', loss='cross_entropy')
+    >>> w = net.init(rng=0)
+    >>> w.shape
+    (203530,)
+    """
+
+    widths: tuple[int, ...]
+    activations: tuple[str, ...]
+    loss_name: str
+    bias: bool
+    dtype: np.dtype[Any]
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        *,
+        hidden: str | Sequence[str] = "relu",
+        output: str | None = None,
+        loss: str | None = None,
+        bias: bool = True,
+        dtype: Any = "float32",
+    ) -> None:
+        known_widths = _checked_widths(widths)
+        output, loss = _checked_output_and_loss(output, loss)
+        if not isinstance(bias, (bool, np.bool_)):
+            raise ValueError(f"bias must be True or False; got {bias!r}")
+        values = {
+            "widths": known_widths,
+            "activations": (*_checked_hidden(hidden, len(known_widths) - 2), output),
+            "loss_name": loss,
+            "bias": bool(bias),
+            "dtype": _checked_dtype(dtype),
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def __repr__(self) -> str:
+        *hidden, output = self.activations
+        parts = [str(list(self.widths))]
+        if hidden:
+            parts.append(f"hidden={(hidden[0] if len(set(hidden)) == 1 else tuple(hidden))!r}")
+        parts += [f"output={output!r}", f"loss={self.loss_name!r}"]
+        if not self.bias:
+            parts.append("bias=False")
+        if self.dtype != np.float32:
+            parts.append(f"dtype={self.dtype.name!r}")
+        return f"Network({', '.join(parts)})"
+
+    @property
+    def n_layers(self) -> int:
+        """L, the number of layers with parameters."""
+        return len(self.widths) - 1
+
+    @property
+    def n_params(self) -> int:
+        """The length of the parameter vector."""
+        return sum(n_in * n_out + self.bias * n_out for n_in, n_out in pairwise(self.widths))
+
+    def _layers(self) -> Iterator[_Layer]:
+        start = 0
+        for n_in, n_out in pairwise(self.widths):
+            middle = start + n_in * n_out
+            stop = middle + self.bias * n_out
+            yield _Layer(slice(start, middle), (n_in, n_out), slice(middle, stop))
+            start = stop
+
+    def weights(self, w: np.ndarray) -> list[np.ndarray]:
+        """Return the weights of each layer as views into w.
+
+        Parameters
+        ----------
+        w : ndarray of shape (n_params,)
+            Parameters, a gradient, or anything else of that layout; contiguous.
+
+        Returns
+        -------
+        list of ndarray of shape (n_{l-1}, n_l)
+        """
+        flat = self._flat(w)
+        return [flat[layer.weights].reshape(layer.shape) for layer in self._layers()]
+
+    def biases(self, w: np.ndarray) -> list[np.ndarray]:
+        """Return the biases of each layer as views into w; an empty list without biases.
+
+        Parameters
+        ----------
+        w : ndarray of shape (n_params,)
+
+        Returns
+        -------
+        list of ndarray of shape (n_l,)
+        """
+        flat = self._flat(w)
+        return [flat[layer.biases] for layer in self._layers()] if self.bias else []
+
+    def _flat(self, w: np.ndarray) -> np.ndarray:
+        if not isinstance(w, np.ndarray):
+            raise TypeError(f"w must be an ndarray, so that views share it; got {type(w).__name__}")
+        if w.shape != (self.n_params,):
+            raise ValueError(f"w has shape {w.shape}, the network expects ({self.n_params},)")
+        if not w.flags.c_contiguous:
+            raise ValueError(
+                "w must be contiguous, so that weights can be views; got a strided one"
+            )
+        return w
+
+    def init(self, rng: Any = None, scheme: str | None = None) -> np.ndarray:
+        """Return random parameters; biases are 0.
+
+        Parameters
+        ----------
+        rng : None, int or numpy.random.Generator
+            As in SPEC 7.
+        scheme : str, optional
+            With ``n_in`` and ``n_out`` a layer's widths, the weights have variance 2 / n_in
+            ("he_normal", "he_uniform"; "he" is "he_normal"), 2 / (n_in + n_out) ("glorot_normal",
+            "glorot_uniform"; "glorot" is "glorot_uniform"), 1 / n_in ("lecun_normal",
+            "lecun_uniform"; "lecun" is "lecun_normal"), or deviation 0.05 ("normal"), or lie in
+            [-0.05, 0.05] ("uniform"). By default each layer takes what suits its activation: he
+            for relu, glorot for sigmoid, tanh and softmax, lecun otherwise.
+
+        Returns
+        -------
+        ndarray of shape (n_params,) and of the network's dtype
+
+        References
+        ----------
+        He et al., "Delving deep into rectifiers", 2015. Glorot and Bengio, "Understanding the
+        difficulty of training deep feedforward neural networks", 2010. LeCun et al., "Efficient
+        backprop", 1998.
+        """
+        if scheme is not None:
+            validation.one_of("scheme", scheme, initializers.NAMES)
+        generator = validation.generator(rng)
+        w = np.zeros(self.n_params, self.dtype)
+        for layer, activation in zip(self._layers(), self.activations, strict=True):
+            chosen = scheme or initializers.suited_to(activation)
+            w[layer.weights] = initializers.draw(generator, chosen, layer.shape)
+        return w
+
+    def predict(self, w: Any, X: Any) -> np.ndarray:
+        """Return the network's outputs.
+
+        Parameters
+        ----------
+        w : array-like of shape (n_params,)
+        X : array-like of shape (n_samples, n_0)
+            Another dtype or layout is converted block by block.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_L) and of the network's dtype
+            A row's numbers do not depend on the other rows, nor on the number of threads.
+
+        Raises
+        ------
+        ValueError
+            For shapes that do not fit, and for NaN or infinity.
+        """
+        return evaluate.predict(self, w, X)
+
+    def loss(self, w: Any, X: Any, y: Any, *, reduction: str = "mean") -> float:
+        """Return the mean (or the sum) of the samples' losses.
+
+        Parameters
+        ----------
+        w : array-like of shape (n_params,)
+        X : array-like of shape (n_samples, n_0)
+        y : array-like of shape (n_samples,) or (n_samples, n_L)
+            Integer labels or rows of probabilities for "cross_entropy", else targets; a vector of
+            targets where the network has one output.
+        reduction : {"mean", "sum"}, default="mean"
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            For shapes that do not fit, NaN or infinity, and targets that the loss does not allow.
+        """
+        return evaluate.loss(self, w, X, y, reduction)
+
+    def gradient(self, w: Any, X: Any, y: Any, *, reduction: str = "mean") -> np.ndarray:
+        """Return the gradient of the mean (or the sum) of the samples' losses, by backpropagation.
+
+        Parameters are those of `loss`.
+
+        Returns
+        -------
+        ndarray of shape (n_params,) and of the network's dtype
+            In the layout of w.
+
+        Raises
+        ------
+        ValueError
+            As `loss`; and where an activation has no usable derivative (step, sign).
+        """
+        return evaluate.gradient(self, w, X, y, reduction)
+
+    def sample_gradients(self, w: Any, X: Any, y: Any) -> np.ndarray:
+        """Return the gradient of each sample's own loss.
+
+        Parameters are those of `loss`; errors those of `gradient`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_params)
+        """
+        return evaluate.sample_gradients(self, w, X, y)
+
+    def jacobian(self, w: Any, X: Any) -> np.ndarray:
+        """Return the derivatives of the predictions by the parameters.
+
+        Parameters
+        ----------
+        w : array-like of shape (n_params,)
+        X : array-like of shape (n_samples, n_0)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_L, n_params)
+
+        Raises
+        ------
+        ValueError
+            As `predict`; and where an activation has no usable derivative (step, sign).
+        """
+        return evaluate.jacobian(self, w, X)
+
+    def collapse(self, w: Any) -> tuple[Network, np.ndarray]:
+        """Return the one linear map that a network of identities is.
+
+        Parameters
+        ----------
+        w : array-like of shape (n_params,)
+
+        Returns
+        -------
+        network : Network
+            One identity layer, of the same loss, bias and dtype.
+        parameters : ndarray of shape (network.n_params,)
+            Its weights are ``W_1 W_2 ... W_L`` (multiplied in float64), its bias likewise.
+
+        Raises
+        ------
+        ValueError
+            Where an activation is not identity.
+        """
+        for number, activation in enumerate(self.activations, start=1):
+            if activation != "identity":
+                raise ValueError(
+                    "only a network of identities can be collapsed; "
+                    f"layer {number} is {activation!r}"
+                )
+        w = validation.parameters(self, w)
+        wide = np.ascontiguousarray(w, np.float64)
+        product, shift = np.eye(self.widths[0]), np.zeros(self.widths[0])
+        biases = self.biases(wide) or [np.zeros(1)] * self.n_layers
+        shift = np.zeros(self.widths[0])
+        for W, b in zip(self.weights(wide), biases, strict=True):
+            product, shift = product @ W, shift @ W + b
+        linear = Network(
+            [self.widths[0], self.widths[-1]],
+            output="identity", loss=self.loss_name, bias=self.bias, dtype=self.dtype,
+        )  # fmt: skip
+        parts = [product.ravel(), shift] if self.bias else [product.ravel()]
+        return linear, np.concatenate(parts).astype(self.dtype)
+
+    def require_derivatives(self) -> None:
+        """Raise ValueError where a gradient would pass an activation that has none."""
+        for number, activation in enumerate(self.activations, start=1):
+            if activation in activations.NOT_DIFFERENTIABLE:
+                raise ValueError(
+                    f"there is no gradient through {activation!r} (layer {number}): its derivative "
+                    "is zero almost everywhere; use it for predictions only"
+                )
+
+
+def _checked_widths(widths: Any) -> tuple[int, ...]:
+    expected = "widths must be a sequence of at least 2 positive integers"
+    if isinstance(widths, str) or not hasattr(widths, "__iter__"):
+        raise TypeError(f"{expected}; got {widths!r}")
+    listed = list(widths)
+    if len(listed) < 2:
+        raise ValueError(f"{expected}; got {listed!r}")
+    return tuple(validation.count(f"widths[{i}]", width) for i, width in enumerate(listed))
+
+
+def _checked_hidden(hidden: Any, n_hidden: int) -> tuple[str, ...]:
+    known = [name for name in activations.CODES if name != "softmax"]
+    if isinstance(hidden, str):
+        return (validation.one_of("hidden", hidden, known),) * n_hidden
+    if not hasattr(hidden, "__iter__"):
+        raise ValueError(f"hidden must be a name, or one for each hidden layer; got {hidden!r}")
+    names = tuple(validation.one_of("hidden", name, known) for name in hidden)
+    if len(names) != n_hidden:
+        raise ValueError(f"hidden has {len(names)} names, the network has {n_hidden} hidden layers")
+    return names
+
+
+def _checked_output_and_loss(output: Any, loss: Any) -> tuple[str, str]:
+    if output is not None:
+        validation.one_of("output", output, activations.CODES)
+    if loss is not None:
+        validation.one_of("loss", loss, losses.CODES)
+    output = output or LOSS_NEEDS_OUTPUT.get(loss, "identity")
+    loss = loss or OUTPUT_SUGGESTS_LOSS.get(output, "squared_error")
+    needed = LOSS_NEEDS_OUTPUT.get(loss, output)
+    if output != needed:
+        raise ValueError(f"loss={loss!r} needs output={needed!r}; got output={output!r}")
+    return output, loss
+
+
+def _checked_dtype(dtype: Any) -> np.dtype[Any]:
+    for known in (np.dtype(np.float32), np.dtype(np.float64)):
+        with contextlib.suppress(TypeError):
+            if dtype is not None and np.dtype(dtype) == known:
+                return known
+    raise ValueError(f"dtype must be 'float32' or 'float64'; got {dtype!r}")

@@ -1,0 +1,324 @@
+"""Per-sample and mini-batch stochastic gradient descent."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.optimize import OptimizeResult
+
+from fastmlp import validation
+from fastmlp.kernels.batch import Data
+from fastmlp.solvers import schedules
+from fastmlp.solvers.trainers import BatchTrainer, SampleTrainer
+from fastmlp.workspace import samples
+
+if TYPE_CHECKING:
+    from fastmlp.network import Network
+
+ORDERS = ("shuffled", "replacement", "sequential")
+DONE, STOPPED, INTERRUPTED, DIVERGED = range(4)
+# A progress bar is worth showing once the work has lasted so many seconds.
+PROGRESS_DELAY = 1.0
+# X of another dtype or layout is converted in runs of about so many bytes, or one batch.
+CONVERTED_BYTES = 4 * 2**20
+
+
+def sgd(
+    net: Network,
+    X: Any,
+    y: Any,
+    w: Any,
+    *,
+    step: Any = 0.01,
+    epochs: int = 1,
+    order: str = "shuffled",
+    rng: Any = None,
+    callback: Callable[[OptimizeResult], object] | None = None,
+    progress: bool | None = None,
+) -> OptimizeResult:
+    """Minimise the mean loss by stochastic gradient descent, one sample at a time.
+
+    For one sample after the other: ``w <- w - step(k) * gradient of its loss``, k = 0, 1, ...
+
+    Parameters
+    ----------
+    net : Network
+    X : array-like of shape (n_samples, n_0)
+        Used in place where it has the network's dtype and C order; otherwise converted in small
+        runs, never as a whole. Memory maps are fine.
+    y : array-like of shape (n_samples,) or (n_samples, n_L)
+        As in `Network.loss`.
+    w : array-like of shape (n_params,)
+        Where to start; not modified.
+    step : float, schedule or callable, default=0.01
+        The step size: a number, one of `fastmlp.schedules`, or a function of the step number k.
+    epochs : int, default=1
+        Passes over the samples.
+    order : {"shuffled", "replacement", "sequential"}, default="shuffled"
+        A new permutation in each epoch, independent draws, or as they are.
+    rng : None, int or numpy.random.Generator
+        For the order, as in SPEC 7.
+    callback : callable, optional
+        Called after each epoch with an OptimizeResult of ``x`` (a view: copy it to keep it),
+        ``fun``, ``nit``, ``n_epochs`` and ``history``. To stop, return True or raise StopIteration.
+    progress : bool, optional
+        Whether to show a progress bar; by default on a terminal, if it takes longer than a second.
+
+    Returns
+    -------
+    scipy.optimize.OptimizeResult
+        ``x`` parameters; ``fun`` mean loss of the last complete epoch, each sample's loss taken
+        just before the update it takes part in; ``nit`` updates made; ``n_epochs`` complete epochs;
+        ``status`` 0: all epochs done, 1: stopped by the callback, 2: interrupted by Ctrl-C, 3:
+        diverged (a loss or parameter was not finite); ``success`` whether status is 0 or 1;
+        ``message``; ``history`` with arrays of one entry for each complete epoch: ``loss``,
+        ``step`` (the last step size) and ``seconds`` (since the start).
+
+    Warns
+    -----
+    RuntimeWarning
+        Where interrupted or diverged.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arguments that do not fit, before anything is done.
+
+    References
+    ----------
+    Robbins and Monro, "A stochastic approximation method", Annals of Mathematical Statistics 22,
+    1951.
+    """
+    settings = _Settings(net, X, y, w, step, epochs, order, rng, callback)
+    return _train(SampleTrainer(net, settings.w), settings, progress)
+
+
+def minibatch_sgd(
+    net: Network,
+    X: Any,
+    y: Any,
+    w: Any,
+    *,
+    batch_size: int = 128,
+    step: Any = 0.01,
+    epochs: int = 1,
+    order: str = "shuffled",
+    reduction: str = "mean",
+    rng: Any = None,
+    callback: Callable[[OptimizeResult], object] | None = None,
+    progress: bool | None = None,
+) -> OptimizeResult:
+    """Minimise the mean loss by stochastic gradient descent, a mini-batch at a time.
+
+    For one batch after the other: ``w <- w - step(k) * gradient of its mean (or summed) loss``.
+
+    Parameters
+    ----------
+    net, X, y, w, step, epochs, order, rng, callback, progress
+        As in `sgd`. A step is a batch.
+    batch_size : int, default=128
+        The last batch of an epoch is smaller where the number of samples is no multiple.
+    reduction : {"mean", "sum"}, default="mean"
+        Of the losses of a batch.
+
+    Returns
+    -------
+    scipy.optimize.OptimizeResult
+        As in `sgd`. The same seed gives the same bits, for any number of threads.
+
+    Warns
+    -----
+    RuntimeWarning
+        Where interrupted or diverged.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arguments that do not fit, before anything is done.
+    """
+    settings = _Settings(net, X, y, w, step, epochs, order, rng, callback)
+    validation.one_of("reduction", reduction, validation.REDUCTIONS)
+    batch_size = min(validation.count("batch_size", batch_size), len(settings.X))
+    trainer = BatchTrainer(net, settings.w, batch_size, mean=reduction == "mean")
+    return _train(trainer, settings, progress)
+
+
+class _Settings:
+    """The checked arguments that both solvers share."""
+
+    def __init__(
+        self,
+        net: Network,
+        X: Any,
+        y: Any,
+        w: Any,
+        step: Any,
+        epochs: Any,
+        order: Any,
+        rng: Any,
+        callback: Any,
+    ) -> None:
+        net.require_derivatives()
+        self.net = net
+        self.steps = schedules.resolve(step)
+        self.epochs = validation.count("epochs", epochs)
+        self.order = validation.one_of("order", order, ORDERS)
+        self.rng = validation.generator(rng)
+        if callback is not None and not callable(callback):
+            raise TypeError(f"callback must be callable or None; got {callback!r}")
+        self.callback = callback
+        self.w = validation.parameters(net, w)
+        self.X = validation.features(net, X)
+        self.y = validation.truth(net, y, len(self.X))
+        y_dtype = np.dtype(np.int64) if self.y.ndim == 1 else net.dtype
+        self.converts_X = not (self.X.dtype == net.dtype and self.X.flags.c_contiguous)
+        self.converts_y = not (self.y.dtype == y_dtype and self.y.flags.c_contiguous)
+        self.y_dtype = y_dtype
+
+    def most_entries(self, batch_size: int) -> int:
+        """Return how many samples may be converted at once: whole batches of bounded memory."""
+        if not self.converts_X:
+            return len(self.X)
+        row_bytes = self.net.widths[0] * self.net.dtype.itemsize
+        return max(1, CONVERTED_BYTES // row_bytes // batch_size) * batch_size
+
+    def data(self, index: np.ndarray) -> Data:
+        """Bundle the samples of these indices for the kernels, converted where need be."""
+        X, x_index = self.X, index
+        y, y_index = self.y, index
+        if self.converts_X:
+            X, x_index = np.ascontiguousarray(X[index], self.net.dtype), np.arange(len(index))
+        if self.converts_y:
+            y, y_index = np.ascontiguousarray(y[index], self.y_dtype), np.arange(len(index))
+        return samples(self.net, X, y, x_index, y_index)
+
+
+class _Order:
+    """The samples' order, epoch by epoch."""
+
+    def __init__(self, kind: str, n: int, rng: np.random.Generator) -> None:
+        self.kind, self.n, self.rng = kind, n, rng
+        self.permutation = np.empty(0, np.int64)
+
+    def begin_epoch(self) -> None:
+        if self.kind == "shuffled":
+            self.permutation = self.rng.permutation(self.n)
+
+    def take(self, start: int, stop: int) -> np.ndarray:
+        """Return the samples at places start .. stop - 1 of the epoch."""
+        if self.kind == "shuffled":
+            return self.permutation[start:stop]
+        if self.kind == "replacement":
+            return self.rng.integers(self.n, size=stop - start)
+        return np.arange(start, stop)
+
+
+class _History:
+    """What is recorded of each complete epoch."""
+
+    def __init__(self) -> None:
+        self.loss: list[float] = []
+        self.step: list[float] = []
+        self.seconds: list[float] = []
+
+    def result(self, trainer: SampleTrainer | BatchTrainer) -> OptimizeResult:
+        """Return what is known so far."""
+        arrays = {name: np.array(values) for name, values in vars(self).items()}
+        return OptimizeResult(
+            x=trainer.parameters,
+            fun=self.loss[-1] if self.loss else math.nan,
+            nit=int(trainer.done[0]),
+            n_epochs=len(self.loss),
+            history=OptimizeResult(arrays),
+        )
+
+
+def _train(
+    trainer: SampleTrainer | BatchTrainer, settings: _Settings, progress: bool | None
+) -> OptimizeResult:
+    history = _History()
+    order = _Order(settings.order, len(settings.X), settings.rng)
+    status = DONE
+    with _progress_bar(progress, settings.epochs * len(settings.X)) as bar:
+        try:
+            began = time.perf_counter()
+            for _ in range(settings.epochs):
+                mean_loss, last_step = _epoch(trainer, settings, order, bar)
+                if not math.isfinite(mean_loss):
+                    status = DIVERGED
+                    break
+                history.loss.append(mean_loss)
+                history.step.append(last_step)
+                history.seconds.append(time.perf_counter() - began)
+                bar.set_postfix(loss=f"{mean_loss:.4g}", refresh=False)
+                if settings.callback and _asks_to_stop(settings.callback, history.result(trainer)):
+                    status = STOPPED
+                    break
+        except KeyboardInterrupt:
+            status = INTERRUPTED
+    if status == DONE and not np.isfinite(trainer.parameters).all():
+        status = DIVERGED
+    return _finished(history.result(trainer), status)
+
+
+def _epoch(
+    trainer: SampleTrainer | BatchTrainer, settings: _Settings, order: _Order, bar: Any
+) -> tuple[float, float]:
+    """Do one epoch; return its mean loss, not finite where it diverged, and the last step size."""
+    n, size = len(settings.X), trainer.batch_size
+    most = settings.most_entries(size)
+    order.begin_epoch()
+    start, total = 0, np.zeros(1)
+    steps = total
+    while start < n:
+        stop = min(start + min(trainer.entries_at_once(), most), n)
+        k = int(trainer.done[0])
+        steps = settings.steps(k, k + -(-(stop - start) // size))
+        totals = np.zeros(len(steps))
+        trainer.advance(settings.data(order.take(start, stop)), steps, totals)
+        # Summed one by one, so that the loss does not depend on where the runs end.
+        total = np.cumsum(np.concatenate([total[-1:], totals]))
+        if not math.isfinite(total[-1]):
+            break
+        bar.update(stop - start)
+        start = stop
+    return float(total[-1]) / n, float(steps[-1])
+
+
+def _asks_to_stop(callback: Callable[[OptimizeResult], object], result: OptimizeResult) -> bool:
+    try:
+        return callback(result) is True
+    except StopIteration:
+        return True
+
+
+def _progress_bar(progress: bool | None, n_samples: int) -> Any:
+    from tqdm import tqdm
+
+    show = sys.stderr.isatty() if progress is None else progress
+    delay = PROGRESS_DELAY if progress is None else 0
+    return tqdm(total=n_samples, unit=" samples", unit_scale=True, disable=not show, delay=delay)
+
+
+def _finished(result: OptimizeResult, status: int) -> OptimizeResult:
+    epoch, updates = result.n_epochs, result.nit
+    result.status = status
+    result.success = status in (DONE, STOPPED)
+    result.message = {
+        DONE: f"All {epoch} epochs done." if epoch > 1 else "The epoch is done.",
+        STOPPED: f"Stopped by the callback after epoch {epoch}.",
+        INTERRUPTED: f"Interrupted in epoch {epoch + 1}, after {updates} updates.",
+        DIVERGED: (
+            f"Diverged after {updates} updates: the loss or a parameter is not finite. "
+            "A smaller step may help."
+        ),
+    }[status]
+    if not result.success:
+        warnings.warn(result.message, RuntimeWarning, stacklevel=4)
+    return result

@@ -1,0 +1,45 @@
+"""How many threads a call may use, where Numba's threads are not safe.
+
+Results do not depend on the number of threads, so where several would abort the process, one is
+used instead: in a forked child of a process that has used OpenMP threads, and beside another
+Python thread on Numba's `workqueue` layer.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numba
+from numba.np.ufunc.parallel import _launch_threads
+
+_workqueue_lock = threading.Lock()
+_launched_in: int | None = None
+
+
+def _layer() -> str:
+    """Start Numba's threads, if they are not running, and return the name of their layer."""
+    global _launched_in
+    if _launched_in is None:
+        _launch_threads()
+        _launched_in = os.getpid()
+    return str(numba.threading_layer())
+
+
+@contextmanager
+def workers() -> Iterator[int]:
+    """Give the number of threads to use, for as long as the block runs."""
+    n_threads = numba.get_num_threads()
+    if n_threads == 1 or (_launched_in is not None and _launched_in != os.getpid()):
+        yield 1
+    elif _layer() != "workqueue":
+        yield n_threads
+    elif _workqueue_lock.acquire(blocking=False):
+        try:
+            yield n_threads
+        finally:
+            _workqueue_lock.release()
+    else:
+        yield 1

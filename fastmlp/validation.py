@@ -1,0 +1,165 @@
+"""Checks of what users pass in: each error names the argument, what was expected and what came."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from fastmlp.network import Network
+
+REDUCTIONS = ("mean", "sum")
+# Rows of probabilities may miss 1 by so many units of their own precision, summed over classes.
+SUM_TOLERANCE = 1e-3
+CHUNK_NUMBERS = 2**20
+
+
+def one_of(name: str, value: object, known: Iterable[str]) -> str:
+    """Return `value` if it is one of the known names."""
+    known = tuple(known)
+    if not isinstance(value, str) or value not in known:
+        listed = ", ".join(repr(k) for k in known)
+        raise ValueError(f"{name} must be one of {listed}; got {value!r}")
+    return value
+
+
+def count(name: str, value: object, least: int = 1) -> int:
+    """Return `value` as an int of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be an integer, at least {least}; got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}; got {value!r}")
+    return int(value)
+
+
+def generator(rng: object) -> np.random.Generator:
+    """Return the generator for `rng`: an int, a Generator, other seeds NumPy takes, or None."""
+    try:
+        return np.random.default_rng(rng)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"rng must be None, a non-negative int or a numpy.random.Generator; got {rng!r}"
+        ) from None
+
+
+def _array(name: str, value: Any) -> np.ndarray:
+    if hasattr(value, "toarray"):
+        raise ValueError(f"{name} must be a dense array; got a sparse {type(value).__name__}")
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ValueError(
+            f"{name} must be an array of numbers; got rows of different lengths"
+        ) from None
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must hold real numbers; got dtype {array.dtype}")
+    return array
+
+
+def _check_finite(name: str, array: np.ndarray, dtype: np.dtype[Any]) -> None:
+    """Raise where a number is not finite in `dtype`; never allocates more than a chunk."""
+    if array.dtype.kind != "f":
+        return
+    rows = max(1, CHUNK_NUMBERS * len(array) // max(1, array.size))
+    for start in range(0, len(array), rows):
+        chunk = array[start : start + rows]
+        with np.errstate(over="ignore"):
+            bad = ~np.isfinite(chunk.astype(dtype, copy=False))
+        if not bad.any():
+            continue
+        where = tuple(int(i) for i in np.argwhere(bad)[0])
+        value = chunk[where]
+        place = ", ".join(str(i) for i in (where[0] + start, *where[1:]))
+        if np.isfinite(value):
+            raise ValueError(f"{name}[{place}] is {value}, beyond the range of {dtype}")
+        raise ValueError(f"{name} must be finite; {name}[{place}] is {value} (NaN or infinity)")
+
+
+def features(net: Network, X: Any) -> np.ndarray:
+    """Return X as a 2-D array of finite numbers with the network's number of columns.
+
+    It keeps its dtype, layout and memory.
+    """
+    array = _array("X", X)
+    if array.ndim != 2:
+        hint = "; for one sample use X.reshape(1, -1)" if array.ndim == 1 else ""
+        raise ValueError(f"X must be 2-D (n_samples, n_features); got {array.ndim}-D{hint}")
+    if array.shape[1] != net.widths[0]:
+        raise ValueError(f"X has {array.shape[1]} features, the network expects {net.widths[0]}")
+    if len(array) == 0:
+        raise ValueError("X is empty: it has 0 samples, at least 1 is expected")
+    _check_finite("X", array, net.dtype)
+    return array
+
+
+def parameters(net: Network, w: Any, name: str = "w") -> np.ndarray:
+    """Return w as a flat array of n_params finite numbers; it keeps its dtype and memory."""
+    array = _array(name, w)
+    if array.shape != (net.n_params,):
+        raise ValueError(f"{name} has shape {array.shape}, the network expects ({net.n_params},)")
+    _check_finite(name, array, net.dtype)
+    return array
+
+
+def truth(net: Network, y: Any, n_samples: int) -> np.ndarray:
+    """Return y as labels (n_samples,) or as targets (n_samples, n_L), checked against the loss.
+
+    It keeps its dtype and memory; a vector of targets becomes a view with one column.
+    """
+    array = _array("y", y)
+    if array.ndim not in (1, 2):
+        raise ValueError(f"y must be 1-D or 2-D; got {array.ndim}-D")
+    if len(array) != n_samples:
+        raise ValueError(f"y has {len(array)} samples, X has {n_samples}")
+    n_out = net.widths[-1]
+    if net.loss_name == "cross_entropy" and array.ndim == 1:
+        return _labels(array, n_out)
+    if array.ndim == 1 and n_out > 1:
+        raise ValueError(f"y has shape {array.shape}, the network expects (n_samples, {n_out})")
+    if array.ndim == 2 and array.shape[1] != n_out:
+        raise ValueError(f"y has {array.shape[1]} columns, the network has {n_out} outputs")
+    _check_finite("y", array, net.dtype)
+    targets = array.reshape(-1, 1) if array.ndim == 1 else array
+    if net.loss_name == "cross_entropy":
+        _check_probabilities(targets)
+    elif net.loss_name == "binary_cross_entropy":
+        least, most = targets.min(), targets.max()
+        if least < 0 or most > 1:
+            value = least if least < 0 else most
+            raise ValueError(f"y must lie in [0, 1] for binary_cross_entropy; got {value}")
+    return targets
+
+
+def _labels(y: np.ndarray, n_classes: int) -> np.ndarray:
+    expected = f"y must hold integer labels 0 .. {n_classes - 1} for cross_entropy"
+    if y.dtype.kind == "f":  # whole numbers are labels too, as elsewhere
+        _check_finite("y", y, y.dtype)
+        for start in range(0, len(y), CHUNK_NUMBERS):
+            fractions = (chunk := y[start : start + CHUNK_NUMBERS]) != np.floor(chunk)
+            if fractions.any():
+                value = chunk[fractions.argmax()]
+                raise ValueError(f"{expected}, or rows of probabilities; got {value}")
+    least, most = y.min(), y.max()
+    if least < 0 or most >= n_classes:
+        raise ValueError(f"{expected}; got {least if least < 0 else most}")
+    return y
+
+
+def _check_probabilities(P: np.ndarray) -> None:
+    rows = max(1, CHUNK_NUMBERS // P.shape[1])
+    for start in range(0, len(P), rows):
+        chunk = P[start : start + rows]
+        if chunk.min() < 0:
+            raise ValueError(
+                f"y must hold rows of probabilities for cross_entropy; got {chunk.min()}"
+            )
+        sums = chunk.sum(axis=1, dtype=np.float64)
+        worst = int(np.abs(sums - 1).argmax())
+        if abs(sums[worst] - 1) > SUM_TOLERANCE:
+            raise ValueError(
+                "y must hold rows of probabilities that sum to 1 for cross_entropy; "
+                f"row {start + worst} sums to {sums[worst]:.6g}"
+            )

@@ -1,0 +1,239 @@
+"""Workspace: every buffer a computation needs, allocated once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numba
+import numpy as np
+from numba.core import types
+
+from fastmlp.kernels import activations, batch, losses
+from fastmlp.kernels.jit import address_of
+from fastmlp.kernels.tile import ROWS, VECTOR_BYTES, VECTORS
+
+if TYPE_CHECKING:
+    from fastmlp.network import Network
+
+LINE_BYTES = 64
+# Memory for activations and deltas of a block of rows, and the limits of such a block.
+BLOCK_BYTES = 64 * 2**20
+FEWEST_ROWS, MOST_ROWS = 256, 4096
+# Below this much work a phase ends sooner than a second thread would begin.
+PARALLEL_FLOPS = 1_000_000
+PARALLEL_BYTES = 100_000
+# What a phase without matrix products costs for each number, in flops, roughly.
+FLOPS_PER_OUTPUT = 32
+
+
+def allocate(size: int, dtype: Any) -> np.ndarray:
+    """Return an uninitialised flat array that begins at a cache line."""
+    n_bytes = size * np.dtype(dtype).itemsize
+    raw = np.empty(n_bytes + LINE_BYTES, np.uint8)
+    start = -raw.ctypes.data % LINE_BYTES
+    return raw[start : start + n_bytes].view(dtype)
+
+
+def parameter_buffer(w: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """Return a copy of w with room behind its end for a vector read past the last row."""
+    buffer = allocate(w.size + LINE_BYTES, dtype)
+    buffer[: w.size] = w
+    buffer[w.size :] = 0
+    return buffer
+
+
+def block_rows(net: Network) -> int:
+    """Return how many rows may be in the workspace at once: as many as BLOCK_BYTES hold."""
+    row_bytes = 2 * sum(net.widths) * net.dtype.itemsize
+    rows = BLOCK_BYTES // row_bytes // ROWS * ROWS
+    return int(min(max(rows, FEWEST_ROWS), MOST_ROWS))
+
+
+def flops(net: Network) -> int:
+    """Return the flops that one sample's gradient takes, in matrix products."""
+    products = [n_in * n_out for n_in, n_out in zip(net.widths, net.widths[1:], strict=False)]
+    return 6 * sum(products) - 2 * products[0]
+
+
+def _stride(n: int, line: int) -> int:
+    """Return n rounded up to an odd number of lines, so that rows spread over the cache's sets."""
+    n_lines = -(-n // line)
+    return (n_lines | 1) * line if n_lines > 1 else line
+
+
+def _layer_table(net: Network, n_rows: int) -> tuple[np.ndarray, int]:
+    """Return the kernels' description of the layers and the size of all their outputs."""
+    line = LINE_BYTES // net.dtype.itemsize
+    table = np.empty((net.n_layers, batch.N_LAYER_COLUMNS), np.int64)
+    parameter, output = 0, 0
+    a_offset, a_stride = 0, _stride(net.widths[0], line)
+    for row, n_in, n_out, activation in zip(
+        table, net.widths, net.widths[1:], net.activations, strict=False
+    ):
+        bias = parameter + n_in * n_out if net.bias else -1
+        z_stride = _stride(n_out, line)
+        row[:] = (
+            n_in, n_out, parameter, bias, activations.CODES[activation],
+            a_offset, a_stride, output, z_stride,
+        )  # fmt: skip
+        a_offset, a_stride = output, z_stride
+        output += n_rows * z_stride
+        parameter += n_in * n_out + (n_out if net.bias else 0)
+    return table, output
+
+
+@cache
+def _phase_address(phase: int, model_type: Any, data_type: Any, number_type: Any) -> int:
+    i, f = types.int64, number_type
+    return address_of(batch.PHASES[phase], (i, i, i, model_type, data_type, i, i, i, f, f))
+
+
+class Workspace:
+    """The buffers for batches of at most `n_rows` rows of a network.
+
+    Parameters
+    ----------
+    net : Network
+    n_rows : int
+        The most rows of a batch.
+    w : ndarray of shape (n_params,) or longer
+        The parameters, of the network's dtype; not copied.
+    phases : {"predict", "loss", "gradient"}
+        What it is for.
+    gradient : ndarray of shape (n_params,), optional
+        Where gradients are written; without one, they can only be used for updates.
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        n_rows: int,
+        w: np.ndarray,
+        phases: str,
+        gradient: np.ndarray | None = None,
+    ) -> None:
+        self.net = net
+        self.n_rows = n_rows
+        self.phases = phases
+        layers, n_outputs = _layer_table(net, n_rows)
+        loss = losses.CODES[net.loss_name]
+        if phases != "predict" and losses.takes_z.py_func(loss):
+            layers[-1, batch.ACTIVATION] = activations.IDENTITY
+        dtype, lanes = net.dtype, VECTOR_BYTES // net.dtype.itemsize
+        panel = VECTORS * lanes
+        n_threads = numba.config.NUMBA_NUM_THREADS
+        depth = min(max(net.widths), batch.DEPTH) + lanes
+
+        def per_thread(n_rows: int) -> np.ndarray:
+            return allocate(n_threads * n_rows * panel, dtype).reshape(n_threads, n_rows * panel)
+
+        self.model = batch.Model(
+            layers=layers,
+            loss=np.int64(loss),
+            phases=np.zeros(len(batch.PHASES), np.int64),
+            w=w,
+            inputs=allocate(n_rows * layers[0, batch.A_STRIDE], dtype),
+            outputs=allocate(n_outputs, dtype),
+            deltas=allocate(n_outputs, dtype),
+            packed=per_thread(depth),
+            scratch=per_thread(batch.BLOCK + 1),
+            gradient=np.empty(0, dtype) if gradient is None else gradient,
+            no_bias=np.zeros(max(net.widths) + lanes, dtype),
+            sample_losses=allocate(n_rows, np.float64),
+        )
+
+    def schedule(self, n_rows: int, n_workers: int) -> np.ndarray:
+        """Return the rows (phase, layer, n_workers) that `batch.run` does for each batch.
+
+        Compiles the phases that are not compiled yet.
+
+        Parameters
+        ----------
+        n_rows : int
+            Rows of a batch, to tell which phases are worth several threads.
+        n_workers : int
+            The most workers of a phase.
+        """
+        table = self.model.layers
+        last = self.net.n_layers - 1
+        rows: list[tuple[int, int, int]] = []
+
+        def add(phase: int, layer: int, work: int, threshold: int = PARALLEL_FLOPS) -> None:
+            rows.append((phase, layer, n_workers if work >= threshold else 1))
+
+        product = [2 * n_rows * int(row[batch.N_IN] * row[batch.N_OUT]) for row in table]
+        outputs = n_rows * self.net.widths[-1] * FLOPS_PER_OUTPUT
+        inputs = n_rows * self.net.widths[0] * self.net.dtype.itemsize
+        add(batch.GATHER, 0, inputs, PARALLEL_BYTES)
+        for layer in range(last + 1):
+            add(batch.FORWARD, layer, product[layer])
+        if self.phases != "predict":
+            add(batch.LOSS, last, outputs)
+        elif self.net.activations[-1] == "softmax":
+            add(batch.SOFTMAX, last, outputs)
+        if self.phases == "gradient":
+            for layer in range(last, -1, -1):
+                if layer > 0:
+                    add(batch.BACKWARD, layer, product[layer])
+                add(batch.WEIGHTS, layer, product[layer])
+        model_type, number_type = numba.typeof(self.model), numba.typeof(self.model.w).dtype
+        data_type = _data_type(self.net.dtype)
+        for phase in {phase for phase, _, _ in rows}:
+            self.model.phases[phase] = _phase_address(phase, model_type, data_type, number_type)
+        return np.array(rows, np.int64)
+
+    def predictions(self, n_rows: int) -> np.ndarray:
+        """Return the view (n_rows, n_L) of the output layer's A."""
+        *_, z, stride = self.model.layers[-1]
+        rows = self.model.outputs[z : z + n_rows * stride].reshape(n_rows, stride)
+        return rows[:, : self.net.widths[-1]]
+
+
+def samples(
+    net: Network, X: np.ndarray, y: np.ndarray | None, x_index: Any, y_index: Any = None
+) -> batch.Data:
+    """Bundle rows for the kernels: X and y of their dtypes and C order, and the order of each.
+
+    y is (n,) int64 labels, (n, n_L) targets or None.
+    """
+    no_labels, no_targets = np.empty(0, np.int64), np.empty((0, net.widths[-1]), net.dtype)
+    labels = no_labels if y is None or y.ndim == 2 else writeable(y)
+    targets = writeable(y) if y is not None and y.ndim == 2 else no_targets
+    return batch.Data(
+        writeable(X), labels, targets, x_index, x_index if y_index is None else y_index
+    )
+
+
+class _Interface:
+    def __init__(self, interface: dict[str, Any], owner: Any) -> None:
+        self.__array_interface__ = interface
+        self.owner = owner
+
+
+def writeable(array: np.ndarray) -> np.ndarray:
+    """Return a view that is not marked read-only: to Numba that would be another type.
+
+    The kernels write neither X nor y, and are compiled once for both kinds.
+    """
+    array = np.asarray(array)
+    if array.flags.writeable:
+        return array
+    interface = dict(array.__array_interface__)
+    interface["data"] = (interface["data"][0], False)
+    return np.asarray(_Interface(interface, array))
+
+
+@cache
+def _data_type(dtype: np.dtype[Any]) -> Any:
+    index = np.empty(0, np.int64)
+    return numba.typeof(
+        batch.Data(*(np.empty((0, 0), dtype), index, np.empty((0, 0), dtype)), index, index)
+    )
+
+
+def blocks(n: int, size: int) -> Iterable[tuple[int, int]]:
+    """Yield (start, stop) of consecutive runs of at most `size` of n things."""
+    for start in range(0, n, size):
+        yield start, min(start + size, n)

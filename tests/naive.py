@@ -1,0 +1,293 @@
+"""The naive twin: every number the library computes, in plain NumPy and float64.
+
+It is written to be read, not to be fast, and shares no code with the library. Samples are rows;
+layer l computes Z_l = A_{l-1} W_l + b_l and A_l = phi_l(Z_l), with A_0 = X.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Net:
+    """Widths n_0 .. n_L, one activation for each layer 1 .. L, a loss, and whether b_l exist."""
+
+    widths: tuple[int, ...]
+    activations: tuple[str, ...]
+    loss: str = "squared_error"
+    bias: bool = True
+
+
+def twin(network):
+    """Describe one of the library's networks as a Net."""
+    return Net(network.widths, network.activations, network.loss_name, network.bias)
+
+
+# Parameters ----------------------------------------------------------------------------------
+
+
+def n_params(net):
+    """Numbers in the flat vector."""
+    return sum((n_in + net.bias) * n_out for n_in, n_out in pairwise(net.widths))
+
+
+def unpack(net, w):
+    """Cut the flat vector W_1, b_1, W_2, b_2, ... into a list of pairs (W, b)."""
+    w = np.asarray(w, dtype=np.float64)
+    layers, at = [], 0
+    for n_in, n_out in pairwise(net.widths):
+        W = w[at : at + n_in * n_out].reshape(n_in, n_out)
+        at += n_in * n_out
+        b = np.zeros(n_out)
+        if net.bias:
+            b = w[at : at + n_out]
+            at += n_out
+        layers.append((W, b))
+    assert at == w.size
+    return layers
+
+
+def pack(net, layers):
+    """Lay a list of pairs (W, b) out as the flat vector."""
+    pieces = []
+    for W, b in layers:
+        pieces.append(np.ravel(W))
+        if net.bias:
+            pieces.append(np.ravel(b))
+    return np.concatenate(pieces)
+
+
+# Activations ---------------------------------------------------------------------------------
+
+
+def sigmoid(z):
+    """1 / (1 + exp(-z)), without overflow."""
+    return np.exp(-np.logaddexp(0, -z))
+
+
+def log_softmax(z):
+    """Logarithm of the softmax of each row."""
+    z = z - z.max(axis=1, keepdims=True)
+    return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+
+
+def softmax(z):
+    """exp(z_j) / sum over k of exp(z_k), in each row."""
+    return np.exp(log_softmax(z))
+
+
+def activate(name, z):
+    """phi(z)."""
+    match name:
+        case "identity":
+            return z
+        case "relu":
+            return np.maximum(z, 0)
+        case "sigmoid":
+            return sigmoid(z)
+        case "tanh":
+            return np.tanh(z)
+        case "step":
+            return np.where(z >= 0, 1.0, 0.0)
+        case "sign":
+            return np.sign(z)
+        case "softmax":
+            return softmax(z)
+    raise ValueError(name)
+
+
+def activation_derivative(name, z):
+    """phi'(z), for activations that act on each number by itself; relu'(0) is 0."""
+    match name:
+        case "identity":
+            return np.ones_like(z)
+        case "relu":
+            return np.where(z > 0, 1.0, 0.0)
+        case "sigmoid":
+            return sigmoid(z) * sigmoid(-z)
+        case "tanh":
+            return 1 - np.tanh(z) ** 2
+    raise ValueError(f"{name} has no derivative that is of use")
+
+
+def through_activation(name, z, d_a):
+    """Turn the derivative with respect to A = phi(Z) into the one with respect to Z."""
+    if name == "softmax":  # d a_j / d z_k = a_j ([j = k] - a_k)
+        a = softmax(z)
+        return a * (d_a - (d_a * a).sum(axis=1, keepdims=True))
+    return d_a * activation_derivative(name, z)
+
+
+# Losses --------------------------------------------------------------------------------------
+
+
+def targets(net, y):
+    """Return y as (n, n_L): labels of cross-entropy become rows of zeros with a single one."""
+    y = np.asarray(y)
+    if net.loss == "cross_entropy" and y.ndim == 1:
+        return np.eye(net.widths[-1])[y.astype(int)]
+    return y.astype(np.float64).reshape(len(y), net.widths[-1])
+
+
+def loss_from_last_layer(net, Z, A, Y):
+    """Loss of each sample (n,), from Z_L where logarithms of A_L could be infinite."""
+    match net.loss:
+        case "squared_error":
+            terms = (A - Y) ** 2
+        case "half_squared_error":
+            terms = (A - Y) ** 2 / 2
+        case "binary_cross_entropy":  # log p = -log(1 + exp(-z)), log(1 - p) = -log(1 + exp(z))
+            terms = Y * np.logaddexp(0, -Z) + (1 - Y) * np.logaddexp(0, Z)
+        case "cross_entropy":
+            terms = -Y * log_softmax(Z)
+        case _:
+            raise ValueError(net.loss)
+    return terms.sum(axis=1)
+
+
+def loss_derivative(net, Z, A, Y):
+    """D_L = d e / d Z_L (n, n_L)."""
+    match net.loss:
+        case "squared_error":
+            return through_activation(net.activations[-1], Z, 2 * (A - Y))
+        case "half_squared_error":
+            return through_activation(net.activations[-1], Z, A - Y)
+        case "binary_cross_entropy" | "cross_entropy":
+            return A - Y
+    raise ValueError(net.loss)
+
+
+# The network ---------------------------------------------------------------------------------
+
+
+def forward(net, w, X):
+    """Return the lists [Z_1 .. Z_L] and [A_0 .. A_L]."""
+    Z, A = [], [np.asarray(X, dtype=np.float64)]
+    for (W, b), name in zip(unpack(net, w), net.activations, strict=True):
+        Z.append(A[-1] @ W + b)
+        A.append(activate(name, Z[-1]))
+    return Z, A
+
+
+def predict(net, w, X):
+    """A_L (n, n_L)."""
+    return forward(net, w, X)[1][-1]
+
+
+def reduce(values, reduction):
+    """Mean or sum over samples."""
+    return {"mean": np.mean, "sum": np.sum}[reduction](values, axis=0)
+
+
+def sample_losses(net, w, X, y):
+    """Loss of each sample (n,)."""
+    Z, A = forward(net, w, X)
+    return loss_from_last_layer(net, Z[-1], A[-1], targets(net, y))
+
+
+def loss(net, w, X, y, reduction="mean"):
+    """Mean or sum of the samples' losses."""
+    return reduce(sample_losses(net, w, X, y), reduction)
+
+
+def backward(net, w, Z, A, D):
+    """Flat gradient of the sum over samples, given D = d e / d Z_L."""
+    layers = unpack(net, w)
+    gradients = []
+    for i in reversed(range(len(layers))):
+        gradients.insert(0, (A[i].T @ D, D.sum(axis=0)))
+        if i > 0:
+            D = through_activation(net.activations[i - 1], Z[i - 1], D @ layers[i][0].T)
+    return pack(net, gradients)
+
+
+def gradient(net, w, X, y, reduction="mean"):
+    """Flat gradient of the loss, by backpropagation."""
+    Z, A = forward(net, w, X)
+    total = backward(net, w, Z, A, loss_derivative(net, Z[-1], A[-1], targets(net, y)))
+    return total / len(X) if reduction == "mean" else total
+
+
+def sample_gradients(net, w, X, y):
+    """Gradient of each sample's loss (n, n_params), one sample after the other."""
+    y = np.asarray(y)
+    return np.array([gradient(net, w, X[i : i + 1], y[i : i + 1]) for i in range(len(X))])
+
+
+def jacobian(net, w, X):
+    """Derivative of each output of each sample (n, n_L, n_params), one after the other."""
+    n_out = net.widths[-1]
+    result = np.empty((len(X), n_out, n_params(net)))
+    for i in range(len(X)):
+        Z, A = forward(net, w, X[i : i + 1])
+        for j in range(n_out):
+            D = through_activation(net.activations[-1], Z[-1], np.eye(n_out)[j : j + 1])
+            result[i, j] = backward(net, w, Z, A, D)
+    return result
+
+
+def collapse(net, w):
+    """Return the network of one layer that equals an all-identity network, and its parameters."""
+    if set(net.activations) != {"identity"}:
+        raise ValueError(net.activations)
+    layers = unpack(net, w)
+    product, shift = layers[0]
+    for W, b in layers[1:]:
+        product, shift = product @ W, shift @ W + b
+    linear = Net((net.widths[0], net.widths[-1]), ("identity",), net.loss, net.bias)
+    return linear, pack(linear, [(product, shift)])
+
+
+# Descent -------------------------------------------------------------------------------------
+
+
+def minibatch_sgd(net, X, y, w, order, steps, batch_size, reduction="mean"):
+    """Descend along batches; return w and each sample's loss just before its batch's update.
+
+    `order` (n_epochs, n) holds sample indices; each row is cut into batches of `batch_size`, the
+    last of which may be smaller. `steps[k]` is the step size of update k.
+    """
+    X, y, w = np.asarray(X), np.asarray(y), np.array(w, dtype=np.float64)
+    order = np.atleast_2d(order)
+    losses = np.empty(order.shape)
+    k = 0
+    for epoch, indices in enumerate(order):
+        for start in range(0, len(indices), batch_size):
+            batch = indices[start : start + batch_size]
+            losses[epoch, start : start + batch_size] = sample_losses(net, w, X[batch], y[batch])
+            w -= steps[k] * gradient(net, w, X[batch], y[batch], reduction)
+            k += 1
+    return w, losses
+
+
+def sgd(net, X, y, w, order, steps):
+    """Descend along one sample at a time: sample order[k] with step size steps[k].
+
+    Return w and the samples' losses just before their updates, in the shape of `order`.
+    """
+    X, y, w = np.asarray(X), np.asarray(y), np.array(w, dtype=np.float64)
+    losses = []
+    for i, step in zip(np.ravel(order), steps, strict=True):
+        losses.append(loss(net, w, X[[i]], y[[i]]))
+        w -= step * gradient(net, w, X[[i]], y[[i]])
+    return w, np.reshape(losses, np.shape(order))
+
+
+# Independent of everything above ------------------------------------------------------------
+
+
+def finite_difference_gradient(f, w):
+    """Central differences of f at w; where f returns an array, w's axis comes last."""
+    w = np.asarray(w, dtype=np.float64)
+    slopes = []
+    for i in range(w.size):
+        step = np.finfo(np.float64).eps ** (1 / 3) * max(1.0, abs(w[i]))
+        ahead, behind = w.copy(), w.copy()
+        ahead[i] += step
+        behind[i] -= step
+        slopes.append((f(ahead) - f(behind)) / (ahead[i] - behind[i]))
+    return np.stack(slopes, axis=-1)
