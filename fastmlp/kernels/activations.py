@@ -13,6 +13,7 @@ import numpy as np
 from fastmlp.kernels import rowwise
 from fastmlp.kernels.elementary import exp, log, sigmoid, tanh
 from fastmlp.kernels.jit import inlined, like
+from fastmlp.kernels.rowwise import load, store
 from fastmlp.kernels.tile import n_lanes
 
 IDENTITY, RELU, SIGMOID, TANH, STEP, SIGN, SOFTMAX = range(7)
@@ -98,22 +99,29 @@ def softmax(Z, z, ldz, n_rows, n_columns, scale, P, log_sums):
     Z and P (n_rows, n_columns) flat, both from offset z with row stride ldz; rows of P have room
     for whole vectors. log_sums (n_rows,) float64. Neither overflows, however large Z.
     """
-    width = (n_columns + n_lanes(P) - 1) // n_lanes(P) * n_lanes(P)
+    few = 4 * n_columns <= n_lanes(P)  # not worth filling a vector
+    width = n_columns if few else (n_columns + n_lanes(P) - 1) // n_lanes(P) * n_lanes(P)
     for i in range(n_rows):
         row = z + i * ldz
-        largest = Z[row]
+        largest = load(Z, row)
         for j in range(1, n_columns):
-            largest = Z[row + j] if Z[row + j] > largest else largest
-        for j in range(width):
-            P[row + j] = Z[row + j] - largest if j < n_columns else like(0, largest)
+            z_j = load(Z, row + j)
+            largest = z_j if z_j > largest else largest
+        if few:
+            for j in range(n_columns):
+                store(P, row + j, exp(load(Z, row + j) - largest))
+        else:
+            for j in range(width):
+                store(P, row + j, load(Z, row + j) - largest if j < n_columns else like(0, largest))
         log_sums[i] = largest
-    _exp_in_place(P, z, ldz, n_rows, width)
+    if not few:
+        _exp_in_place(P, z, ldz, n_rows, width)
     for i in range(n_rows):
         row = z + i * ldz
         total = like(0, scale)
         for j in range(n_columns):
-            total += P[row + j]
+            total += load(P, row + j)
         factor = scale / total
         for j in range(n_columns):
-            P[row + j] *= factor
+            store(P, row + j, factor * load(P, row + j))
         log_sums[i] += log(np.float64(total))

@@ -1,7 +1,7 @@
-"""The inner product of two rows, as one fixed tree of sums on every CPU.
+"""The inner product of two rows of whole lines, as one fixed tree of sums on every CPU.
 
-Two times a line of 64 bytes of running sums, which take whole lines in turns, are folded in halves;
-the numbers after the last whole line follow one by one. The shape depends on the length alone.
+A line is 64 bytes. Two lines of running sums, which take the rows' lines in turns, are added and
+folded in halves: the tree's shape depends on the length alone, not on the CPU's vectors.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from fastmlp.kernels.jit import emit_fma, fma, inlined, like
+from fastmlp.kernels.jit import emit_fma
 from fastmlp.kernels.tile import FlatArray, number
 
 LINE_BYTES = 64
@@ -30,7 +30,8 @@ def line_length(typingctx, A):
 
 
 @intrinsic
-def _dot_lines(typingctx, A, a, B, b, n_lines):
+def dot_lines(typingctx, A, a, B, b, n_lines):
+    """Return the sum of A[a + j] B[b + j] over n_lines lines."""
     i = types.intp
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -65,13 +66,3 @@ def _dot_lines(typingctx, A, a, B, b, n_lines):
         return builder.extract_element(total, ir.Constant(ir.IntType(32), 0))
 
     return A.dtype(A, i, B, i, i), codegen
-
-
-@inlined
-def dot(A, a, B, b, n):
-    """Return the sum of A[a + j] B[b + j], j < n."""
-    n_whole = n - n % line_length(A)
-    total = _dot_lines(A, a, B, b, n_whole // line_length(A)) if n_whole > 0 else like(0, A[a])
-    for j in range(n_whole, n):
-        total = fma(A[a + j], B[b + j], total)
-    return total

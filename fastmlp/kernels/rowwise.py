@@ -103,3 +103,26 @@ def prefetch(typingctx, X, x, ldx, n_rows, width):
         return context.get_dummy_value()
 
     return types.void(X, i, i, i, i), codegen
+
+
+@intrinsic
+def load(typingctx, A, i):
+    """Return A[i], i >= 0: without the test for negative indices that A[i] would make."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        A = FlatArray(context, builder, signature.args[0], args[0], args[1])
+        return builder.load(A.base)
+
+    return A.dtype(A, types.intp), codegen
+
+
+@intrinsic
+def store(typingctx, A, i, value):
+    """A[i] = value, i >= 0: as `load`."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        A = FlatArray(context, builder, signature.args[0], args[0], args[1])
+        builder.store(args[2], A.base)
+        return context.get_dummy_value()
+
+    return types.void(A, types.intp, A.dtype), codegen

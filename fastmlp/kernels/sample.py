@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastmlp.kernels import activations, losses, rowwise
+from fastmlp.kernels import activations, losses
 from fastmlp.kernels.batch import ACTIVATION, N_OUT, Z_OFFSET
-from fastmlp.kernels.dot import dot
+from fastmlp.kernels.dot import dot_lines, line_length
 from fastmlp.kernels.jit import fma, inlined, kernel, like
+from fastmlp.kernels.rowwise import load, multiply_add, scale, store
 from fastmlp.kernels.tile import multiply_row, n_lanes
 
 UPDATE, GRADIENT = range(2)
@@ -43,21 +44,39 @@ def _forward(layers, w, X, x, Z, no_bias):
 
 
 @inlined
-def _put(mode, D, d, n, s, step, w, start, G, g):
-    """w[start:] -= step * s * D[d:], or G[g + start:] = s * D[d:]; n numbers each."""
+def _put(mode, D, d, n, s, step, w, at, G, g):
+    """w[at:] -= step * s * D[d:], or G[g + at:] = s * D[d:]; n numbers each."""
     n_vectors = n // n_lanes(D)
-    n_whole = n_vectors * n_lanes(D)
-    if mode == UPDATE:
-        factor = -step * s
-        if n_vectors > 0:
-            rowwise.multiply_add(w, start, 0, D, d, 0, 1, n_vectors, factor)
-        for j in range(n_whole, n):
-            w[start + j] = fma(factor, D[d + j], w[start + j])
-    else:
-        if n_vectors > 0:
-            rowwise.scale(G, g + start, 0, D, d, 0, 1, n_vectors, s)
-        for j in range(n_whole, n):
-            G[g + start + j] = s * D[d + j]
+    factor = -step * s
+    if n_vectors > 0:
+        if mode == UPDATE:
+            multiply_add(w, at, 0, D, d, 0, 1, n_vectors, factor)
+        else:
+            scale(G, g + at, 0, D, d, 0, 1, n_vectors, s)
+    for j in range(n_vectors * n_lanes(D), n):
+        if mode == UPDATE:
+            store(w, at + j, fma(factor, load(D, d + j), load(w, at + j)))
+        else:
+            store(G, g + at + j, s * load(D, d + j))
+
+
+@inlined
+def _dot_and_put(mode, D, d, n, s, step, w, at, G, g):
+    """Return the inner product of w[at:] and D[d:], n numbers each, and do `_put`, in one pass."""
+    n_whole = n - n % line_length(D)
+    factor = -step * s
+    total = like(0, s)
+    if n_whole > 0:
+        total = dot_lines(w, at, D, d, n_whole // line_length(D))
+        _put(mode, D, d, n_whole, s, step, w, at, G, g)
+    for j in range(n_whole, n):
+        w_j, d_j = load(w, at + j), load(D, d + j)
+        total = fma(w_j, d_j, total)
+        if mode == UPDATE:
+            store(w, at + j, fma(factor, d_j, w_j))
+        else:
+            store(G, g + at + j, s * d_j)
+    return total
 
 
 @inlined
@@ -65,17 +84,18 @@ def _backward(layers, w, X, x, Z, D, mode, step, G, g):
     """From D_L on: update w in place, or write the gradient into G[g:], layer by layer."""
     one = like(1, step)
     for layer in range(len(layers) - 1, -1, -1):
-        n_in, n_out, w0, b0, _, a, _, d, _ = layers[layer]
+        n_in, n_out, at, b0, _, a, _, d, _ = layers[layer]
         if b0 >= 0:
             _put(mode, D, d, n_out, one, step, w, b0, G, g)
         if layer == 0:
             for k in range(n_in):
-                _put(mode, D, d, n_out, X[x + k], step, w, w0 + k * n_out, G, g)
+                _put(mode, D, d, n_out, load(X, x + k), step, w, at, G, g)
+                at += n_out
         else:
             for k in range(n_in):
-                row = w0 + k * n_out
-                D[a + k] = dot(w, row, D, d, n_out)
-                _put(mode, D, d, n_out, Z[a + k], step, w, row, G, g)
+                s = load(Z, a + k)
+                store(D, a + k, _dot_and_put(mode, D, d, n_out, s, step, w, at, G, g))
+                at += n_out
             code = layers[layer - 1, ACTIVATION]
             activations.multiply_by_derivative(code, Z, a, D, a, 0, 1, _n_vectors(D, n_in))
 

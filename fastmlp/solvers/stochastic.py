@@ -14,14 +14,13 @@ from scipy.optimize import OptimizeResult
 
 from fastmlp import validation
 from fastmlp.kernels.batch import Data
-from fastmlp.solvers import schedules
+from fastmlp.solvers import orders, schedules
 from fastmlp.solvers.trainers import BatchTrainer, SampleTrainer
 from fastmlp.workspace import samples
 
 if TYPE_CHECKING:
     from fastmlp.network import Network
 
-ORDERS = ("shuffled", "replacement", "sequential")
 DONE, STOPPED, INTERRUPTED, DIVERGED = range(4)
 # A progress bar is worth showing once the work has lasted so many seconds.
 PROGRESS_DELAY = 1.0
@@ -168,7 +167,7 @@ class _Settings:
         self.net = net
         self.steps = schedules.resolve(step)
         self.epochs = validation.count("epochs", epochs)
-        self.order = validation.one_of("order", order, ORDERS)
+        self.order = validation.one_of("order", order, orders.KINDS)
         self.rng = validation.generator(rng)
         if callback is not None and not callable(callback):
             raise TypeError(f"callback must be callable or None; got {callback!r}")
@@ -199,26 +198,6 @@ class _Settings:
         return samples(self.net, X, y, x_index, y_index)
 
 
-class _Order:
-    """The samples' order, epoch by epoch."""
-
-    def __init__(self, kind: str, n: int, rng: np.random.Generator) -> None:
-        self.kind, self.n, self.rng = kind, n, rng
-        self.permutation = np.empty(0, np.int64)
-
-    def begin_epoch(self) -> None:
-        if self.kind == "shuffled":
-            self.permutation = self.rng.permutation(self.n)
-
-    def take(self, start: int, stop: int) -> np.ndarray:
-        """Return the samples at places start .. stop - 1 of the epoch."""
-        if self.kind == "shuffled":
-            return self.permutation[start:stop]
-        if self.kind == "replacement":
-            return self.rng.integers(self.n, size=stop - start)
-        return np.arange(start, stop)
-
-
 class _History:
     """What is recorded of each complete epoch."""
 
@@ -243,7 +222,7 @@ def _train(
     trainer: SampleTrainer | BatchTrainer, settings: _Settings, progress: bool | None
 ) -> OptimizeResult:
     history = _History()
-    order = _Order(settings.order, len(settings.X), settings.rng)
+    order = orders.Order(settings.order, len(settings.X), settings.rng)
     status = DONE
     with _progress_bar(progress, settings.epochs * len(settings.X)) as bar:
         try:
@@ -268,7 +247,7 @@ def _train(
 
 
 def _epoch(
-    trainer: SampleTrainer | BatchTrainer, settings: _Settings, order: _Order, bar: Any
+    trainer: SampleTrainer | BatchTrainer, settings: _Settings, order: orders.Order, bar: Any
 ) -> tuple[float, float]:
     """Do one epoch; return its mean loss, not finite where it diverged, and the last step size."""
     n, size = len(settings.X), trainer.batch_size

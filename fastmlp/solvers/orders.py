@@ -1,0 +1,52 @@
+"""The order in which a stochastic solver takes the samples."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastmlp.kernels.shuffle import N_KEYS, shuffle
+
+KINDS = ("shuffled", "replacement", "sequential")
+# Up to here a permutation is drawn at once; beyond, one is computed piece by piece in no memory.
+LONGEST_PERMUTATION = 2**16
+
+
+class Order:
+    """The samples' order, epoch by epoch, in memory that does not grow with their number.
+
+    Parameters
+    ----------
+    kind : {"shuffled", "replacement", "sequential"}
+        A new permutation in each epoch, independent draws, or 0, 1, 2, ...
+    n : int
+        Number of samples.
+    rng : numpy.random.Generator
+    """
+
+    def __init__(self, kind: str, n: int, rng: np.random.Generator) -> None:
+        self.kind, self.n, self.rng = kind, n, rng
+        self._permutation = np.empty(0, np.int64)
+        self._keys = np.empty(0, np.uint64)
+        self._place = 0
+
+    def begin_epoch(self) -> None:
+        """Draw what the next epoch needs."""
+        if self.kind != "shuffled":
+            return
+        if self.n <= LONGEST_PERMUTATION:
+            self._permutation = self.rng.permutation(self.n)
+        else:
+            self._keys = self.rng.integers(2**64, size=N_KEYS, dtype=np.uint64)
+            self._place = 0
+
+    def take(self, start: int, stop: int) -> np.ndarray:
+        """Return the samples at places start .. stop - 1 of the epoch; to be called in sequence."""
+        if self.kind == "replacement":
+            return self.rng.integers(self.n, size=stop - start)
+        if self.kind == "sequential":
+            return np.arange(start, stop)
+        if self.n <= LONGEST_PERMUTATION:
+            return self._permutation[start:stop]
+        out = np.empty(stop - start, np.int64)
+        self._place = shuffle(self._keys, self.n, self._place, out)
+        return out
