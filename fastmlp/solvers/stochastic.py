@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.optimize import OptimizeResult
 
 from fastmlp import validation
 from fastmlp.kernels.batch import Data
@@ -19,6 +18,8 @@ from fastmlp.solvers.trainers import BatchTrainer, SampleTrainer
 from fastmlp.workspace import samples
 
 if TYPE_CHECKING:
+    from scipy.optimize import OptimizeResult
+
     from fastmlp.network import Network
 
 DONE, STOPPED, INTERRUPTED, DIVERGED = range(4)
@@ -208,6 +209,9 @@ class _History:
 
     def result(self, trainer: SampleTrainer | BatchTrainer) -> OptimizeResult:
         """Return what is known so far."""
+        # Imported when the first batch is long trained: SciPy's optimisers take a while to load.
+        from scipy.optimize import OptimizeResult
+
         arrays = {name: np.array(values) for name, values in vars(self).items()}
         return OptimizeResult(
             x=trainer.parameters,
