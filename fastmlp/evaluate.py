@@ -32,7 +32,7 @@ def loss(net: Network, w: Any, X: Any, y: Any, reduction: str) -> float:
     workspace = _workspace(net, w, len(X), "loss")
     total = np.zeros(1)
     for start, stop in blocks(len(X), workspace.n_rows):
-        _run(workspace, X[start:stop], y[start:stop], totals=total)
+        _run(workspace, X[start:stop], y[start:stop], total=total)
     return float(total[0] / len(X) if reduction == "mean" else total[0])
 
 
@@ -104,14 +104,14 @@ def _run(
     y: np.ndarray | None,
     mode: int = batch.WRITE,
     scale: float = 1.0,
-    totals: np.ndarray | None = None,
+    total: np.ndarray | None = None,
 ) -> None:
     """Do one block of rows."""
     with workers() as n_workers:
         schedule = workspace.schedule(len(X), n_workers)
         data = _block(workspace.net, X, y)
-        totals = np.zeros(1) if totals is None else totals
+        total = np.zeros(1) if total is None else total
         batch.run(
-            workspace.model, data, schedule, 0, len(X), len(X), mode, scale, np.zeros(1), totals,
+            workspace.model, data, schedule, 0, len(X), len(X), mode, scale, np.zeros(1), total,
             np.zeros(1, np.int64),
         )  # fmt: skip

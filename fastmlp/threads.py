@@ -13,18 +13,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numba
-from numba.np.ufunc.parallel import _launch_threads
+from numba.np.ufunc import parallel
 
 _workqueue_lock = threading.Lock()
-_launched_in: int | None = None
+# Whether this process is a fork of one whose threads, started by whatever kernel, are not here.
+_lost_threads = False
+
+
+def _after_fork() -> None:
+    global _lost_threads, _workqueue_lock
+    _lost_threads = _lost_threads or parallel._is_initialized
+    _workqueue_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _layer() -> str:
     """Start Numba's threads, if they are not running, and return the name of their layer."""
-    global _launched_in
-    if _launched_in is None:
-        _launch_threads()
-        _launched_in = os.getpid()
+    parallel._launch_threads()
     return str(numba.threading_layer())
 
 
@@ -32,7 +40,7 @@ def _layer() -> str:
 def workers() -> Iterator[int]:
     """Give the number of threads to use, for as long as the block runs."""
     n_threads = numba.get_num_threads()
-    if n_threads == 1 or (_launched_in is not None and _launched_in != os.getpid()):
+    if n_threads == 1 or _lost_threads:
         yield 1
     elif _layer() != "workqueue":
         yield n_threads

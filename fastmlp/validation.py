@@ -78,6 +78,12 @@ def _check_finite(name: str, array: np.ndarray, dtype: np.dtype[Any]) -> None:
         raise ValueError(f"{name} must be finite; {name}[{place}] is {value} (NaN or infinity)")
 
 
+def all_finite(array: np.ndarray) -> bool:
+    """Return whether a flat array holds no NaN and no infinity; allocates no more than a chunk."""
+    starts = range(0, array.size, CHUNK_NUMBERS)
+    return all(bool(np.isfinite(array[i : i + CHUNK_NUMBERS]).all()) for i in starts)
+
+
 def features(net: Network, X: Any) -> np.ndarray:
     """Return X as a 2-D array of finite numbers with the network's number of columns.
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import platform
+import json
 import re
-import subprocess
-import sys
 
 import numba
 import numpy as np
@@ -15,16 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cases import AVX2_ONLY, needs_x86_with_fma, run_child
 from fastmlp.kernels import elementary
-from fastmlp.kernels.jit import OPTIONS, cpu_features, has_fma
+from fastmlp.kernels.jit import OPTIONS, has_fma
 
 NAMES = ("exp", "log", "sigmoid", "tanh", "softplus")
 DTYPES = (np.float32, np.float64)
 INF, NAN = np.inf, np.nan
-IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
-needs_x86_with_fma = pytest.mark.skipif(
-    not (IS_X86 and {"avx2", "fma"} <= cpu_features()), reason="needs x86-64 with AVX2 and FMA"
-)
 every_function = pytest.mark.parametrize("name", NAMES)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
@@ -249,16 +243,7 @@ def digest():
 
 @needs_x86_with_fma
 def test_same_bits_with_avx2_only():
-    environment = {
-        **os.environ,
-        "NUMBA_CPU_NAME": "haswell",
-        "NUMBA_CPU_FEATURES": "+avx2,+fma,+bmi,+bmi2",
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-    }
-    run = subprocess.run(
-        [sys.executable, __file__], env=environment, capture_output=True, text=True, check=True
-    )
-    assert run.stdout.strip() == digest()
+    assert run_child(__file__, **AVX2_ONLY) == digest()
 
 
 @needs_x86_with_fma
@@ -272,4 +257,4 @@ def test_machine_code_is_vectors(name, dtype):
 
 
 if __name__ == "__main__":
-    print(digest())
+    print(json.dumps(digest()))

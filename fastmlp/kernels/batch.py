@@ -13,7 +13,7 @@ import numpy as np
 from numba import prange
 
 from fastmlp.kernels import activations, losses, rowwise
-from fastmlp.kernels.jit import call_at, fma, inlined, kernel, like, parallel_kernel
+from fastmlp.kernels.jit import call_at, entry_kernel, fma, inlined, kernel, like, parallel_kernel
 from fastmlp.kernels.pack import pack, pack_transposed
 from fastmlp.kernels.tile import ROWS, VECTORS, multiply, multiply_transposed, n_lanes
 
@@ -186,7 +186,7 @@ def weights(layer, worker, n_workers, model, data, start, n_rows, mode, step, sc
             first = w0 + i0 * n_out + j0
             if mode == ACCUMULATE:
                 _copy(model.gradient, first, n_out, G, 0, width, m, n_columns)
-            else:
+            elif mode == UPDATE:
                 rowwise.prefetch(model.w, first, n_out, m, n_columns)
             multiply_transposed(
                 A, a + i0, lda, D, z + j0, ldz, G, 0, width,
@@ -203,9 +203,7 @@ def weights(layer, worker, n_workers, model, data, start, n_rows, mode, step, sc
             if mode == ACCUMULATE:
                 _copy(model.gradient, b0 + j0, 0, g, 0, 0, 1, n_columns)
             for r in range(n_rows):
-                d = D[z + r * ldz + j0 : z + r * ldz + j0 + width]
-                for j in range(width):
-                    g[j] += d[j]
+                rowwise.add(g, 0, 0, D, z + r * ldz + j0, 0, 1, p1 - p0, 0)
             if mode == UPDATE:
                 _update(g, 0, model.w, b0 + j0, 0, 1, n_columns, step)
             else:
@@ -276,14 +274,14 @@ def _share_out(phase, layer, n_workers, model, data, start, n_rows, mode, step, 
         )
 
 
-@kernel
-def run(model, data, schedule, start, stop, batch_size, mode, scale, steps, totals, done):
+@entry_kernel
+def run(model, data, schedule, start, stop, batch_size, mode, scale, steps, total, done):
     """Do the phases of `schedule` for a batch, once for each of `steps`; count them in done[0].
 
     schedule has a row (phase, layer, n_workers) for each phase. The samples are the order's entries
     from `start` on, none beyond `stop`. Deltas are multiplied by `scale`, where 0 stands for one
-    over the batch's rows. With UPDATE, totals[k] receives the k-th batch's sum of losses, and a sum
-    that is not finite ends the run, that step not done; otherwise totals[0] goes on growing.
+    over the batch's rows. Each sample's loss is added to total[0]; with UPDATE, a total that is not
+    finite ends the run, that step not done.
     """
     for k in range(len(steps)):
         first = start + k * batch_size
@@ -300,10 +298,8 @@ def run(model, data, schedule, start, stop, batch_size, mode, scale, steps, tota
                     (layer, 0, 1, model, data, first, n_rows, mode, step, factor),
                 )
             if phase == LOSS:
-                total = 0.0 if mode == UPDATE else totals[0]
                 for r in range(n_rows):
-                    total += model.sample_losses[r]
-                totals[k if mode == UPDATE else 0] = total
-                if mode == UPDATE and not np.isfinite(total):
+                    total[0] += model.sample_losses[r]
+                if mode == UPDATE and not np.isfinite(total[0]):
                     return
         done[0] += 1

@@ -65,19 +65,32 @@ def _prepare(dispatcher: Any) -> Any:
     return dispatcher
 
 
+# Of what Python does not call, no wrappers for Python are compiled; for C's callers, never.
+_INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_ENTRY = {"no_cfunc_wrapper": True}
+
+
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile a serial kernel; cached on disk, stale when any kernel's source changes."""
-    return _prepare(numba.njit(**OPTIONS)(function))
+    """Compile a kernel that other kernels call, by name or by address; not callable from Python.
+
+    Cached on disk, stale when any kernel's source changes.
+    """
+    return _prepare(numba.njit(**OPTIONS, **_INNER)(function))
+
+
+def entry_kernel(function: Callable[..., Any]) -> Any:
+    """Compile a kernel that Python calls; cached as others."""
+    return _prepare(numba.njit(**OPTIONS, **_ENTRY)(function))
 
 
 def parallel_kernel(function: Callable[..., Any]) -> Any:
-    """Compile a kernel whose `prange` loops run on Numba's threads."""
-    return _prepare(numba.njit(parallel=True, **OPTIONS)(function))
+    """Compile a kernel whose `prange` loops run on Numba's threads; callable from Python."""
+    return _prepare(numba.njit(parallel=True, **OPTIONS, **_ENTRY)(function))
 
 
 def inlined(function: Callable[..., Any]) -> Any:
     """Compile a helper that LLVM shall inline into the kernels that call it."""
-    return numba.njit(forceinline=True, **{**OPTIONS, "cache": False})(function)
+    return numba.njit(forceinline=True, **{**OPTIONS, **_INNER, "cache": False})(function)
 
 
 def emit_fma(builder: Any, a: Any, b: Any, c: Any) -> Any:

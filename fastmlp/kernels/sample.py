@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp.kernels import activations, losses
-from fastmlp.kernels.batch import ACTIVATION, N_OUT, Z_OFFSET
+from fastmlp.kernels.batch import A_OFFSET, ACTIVATION, N_OUT, Z_OFFSET
 from fastmlp.kernels.dot import dot_lines, line_length
-from fastmlp.kernels.jit import fma, inlined, kernel, like
+from fastmlp.kernels.jit import entry_kernel, fma, inlined, like
 from fastmlp.kernels.rowwise import load, multiply_add, scale, store
 from fastmlp.kernels.tile import multiply_row, n_lanes
 
@@ -28,19 +28,54 @@ def _n_vectors(Z, n):
 
 
 @inlined
+def _few_outputs(A, a, w, w0, n_out, Z, z, n_in):
+    """Write A W into Z for the row at A[a:], output by output, each as four sums in turns.
+
+    Vectors would be mostly empty, and wait for the single numbers just updated in w.
+    """
+    n_fours = n_in - n_in % 4
+    zero = like(0, Z[z])
+    for j in range(n_out):
+        s0 = s1 = s2 = s3 = zero
+        at = w0 + j
+        for k in range(a, a + n_fours, 4):
+            s0 = fma(load(A, k), load(w, at), s0)
+            s1 = fma(load(A, k + 1), load(w, at + n_out), s1)
+            s2 = fma(load(A, k + 2), load(w, at + 2 * n_out), s2)
+            s3 = fma(load(A, k + 3), load(w, at + 3 * n_out), s3)
+            at += 4 * n_out
+        for k in range(a + n_fours, a + n_in):
+            s0 = fma(load(A, k), load(w, at), s0)
+            at += n_out
+        store(Z, z + j, (s0 + s1) + (s2 + s3))
+
+
+@inlined
+def _layer(A, a, w, row, Z, no_bias):
+    """Write phi(A W + b) into Z for the row at A[a:]."""
+    n_in, n_out, w0, b0, code, _, _, z, _ = row
+    n_vectors = _n_vectors(Z, n_out)
+    if 4 * n_out <= line_length(Z):
+        _few_outputs(A, a, w, w0, n_out, Z, z, n_in)
+        if b0 >= 0:
+            for j in range(n_out):
+                store(Z, z + j, load(Z, z + j) + load(w, b0 + j))
+        if code != activations.IDENTITY:
+            activations.activate(code, no_bias, 0, Z, z, 0, 1, n_vectors)
+        return
+    multiply_row(A, a, w, w0, n_out, Z, z, n_in, n_vectors)
+    if b0 >= 0:  # the workspace's w has room for whole vectors behind its end
+        activations.activate(code, w, b0, Z, z, 0, 1, n_vectors)
+    else:
+        activations.activate(code, no_bias, 0, Z, z, 0, 1, n_vectors)
+
+
+@inlined
 def _forward(layers, w, X, x, Z, no_bias):
     """Write A_1 .. A_L of the row at X[x:] into Z."""
-    for layer in range(len(layers)):
-        n_in, n_out, w0, b0, code, a, _, z, _ = layers[layer]
-        n_vectors = _n_vectors(Z, n_out)
-        if layer == 0:
-            multiply_row(X, x, w, w0, n_out, Z, z, n_in, n_vectors)
-        else:
-            multiply_row(Z, a, w, w0, n_out, Z, z, n_in, n_vectors)
-        if b0 >= 0:  # the workspace's w has room for whole vectors behind its end
-            activations.activate(code, w, b0, Z, z, 0, 1, n_vectors)
-        else:
-            activations.activate(code, no_bias, 0, Z, z, 0, 1, n_vectors)
+    _layer(X, x, w, layers[0], Z, no_bias)
+    for layer in range(1, len(layers)):
+        _layer(Z, layers[layer, A_OFFSET], w, layers[layer], Z, no_bias)
 
 
 @inlined
@@ -113,12 +148,12 @@ def _loss(layers, loss, Z, truth, entry, D, sample_losses):
     return sample_losses[0]
 
 
-@kernel
-def sgd(model, data, steps, totals, done):
+@entry_kernel
+def sgd(model, data, steps, total, done):
     """Update w by one sample after the other, one for each of `steps`; count them in done[0].
 
-    totals[k] receives the k-th sample's loss, as it was before the update. Ends early where a loss
-    is not finite, that step not done.
+    Each sample's loss, as it was before its update, is added to total[0]. Ends early where the
+    total is not finite, that step not done.
     """
     layers, w, Z, D, no_bias = model.layers, model.w, model.outputs, model.deltas, model.no_bias
     X, index, sample_losses = data.X.reshape(-1), data.x_index, model.sample_losses
@@ -127,15 +162,14 @@ def sgd(model, data, steps, totals, done):
     for k in range(len(steps)):
         x = index[k] * n_features
         _forward(layers, w, X, x, Z, no_bias)
-        loss = _loss(layers, model.loss, Z, truth, k, D, sample_losses)
-        totals[k] = loss
-        if not np.isfinite(loss):
+        total[0] += _loss(layers, model.loss, Z, truth, k, D, sample_losses)
+        if not np.isfinite(total[0]):
             return
         _backward(layers, w, X, x, Z, D, UPDATE, like(steps[k], w[0]), w, 0)
         done[0] += 1
 
 
-@kernel
+@entry_kernel
 def gradients(model, data, G):
     """Write the gradient of each sample's loss into its row of G (n, n_params)."""
     layers, w, Z, D, no_bias = model.layers, model.w, model.outputs, model.deltas, model.no_bias
@@ -148,7 +182,7 @@ def gradients(model, data, G):
         _backward(layers, w, X, x, Z, D, GRADIENT, like(0, w[0]), flat, i * G.shape[1])
 
 
-@kernel
+@entry_kernel
 def jacobians(model, data, J):
     """Write d prediction / d w of each sample into J (n, n_out, n_params)."""
     layers, w, Z, D, no_bias = model.layers, model.w, model.outputs, model.deltas, model.no_bias

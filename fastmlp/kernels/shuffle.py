@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastmlp.kernels.jit import inlined, kernel
+from fastmlp.kernels.jit import entry_kernel, inlined
 
 N_KEYS = 8
 
@@ -21,7 +21,7 @@ def _mix(x, key):
     return x ^ (x >> np.uint64(31))
 
 
-@kernel
+@entry_kernel
 def shuffle(keys, n, place, out):
     """Write the order's next entries into out; return the place after the last that was tried.
 

@@ -7,7 +7,7 @@ from numba import prange
 
 from fastmlp.kernels import rowwise
 from fastmlp.kernels.batch import split
-from fastmlp.kernels.jit import fma, kernel, like, parallel_kernel
+from fastmlp.kernels.jit import entry_kernel, fma, kernel, like, parallel_kernel
 from fastmlp.kernels.tile import n_lanes
 
 
@@ -20,8 +20,17 @@ def _descend(w, g, step, start, stop):
 
 
 @parallel_kernel
-def descend(w, g, step, n_workers):
-    """Subtract step * g from w, shared out among workers."""
+def _share_out(w, g, step, n_workers):
     for worker in prange(n_workers):
         start, stop = split(g.size, n_workers, np.int64(worker))
-        _descend(w, g, like(step, w[0]), start, stop)
+        _descend(w, g, step, start, stop)
+
+
+@entry_kernel
+def descend(w, g, step, n_workers, done):
+    """Subtract step * g from w, shared out among workers, and count the update in done[0]."""
+    if n_workers > 1:
+        _share_out(w, g, like(step, w[0]), n_workers)
+    else:  # no parallel region: threads may be unsafe here
+        _descend(w, g, like(step, w[0]), 0, g.size)
+    done[0] += 1

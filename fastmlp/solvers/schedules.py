@@ -100,13 +100,19 @@ def resolve(step: Any) -> Callable[[int, int], np.ndarray]:
     return lambda start, stop: np.full(stop - start, size)
 
 
+def _is_number(value: Any) -> bool:
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        return value.dtype.kind in "iuf"
+    return isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
+
+
 def _evaluate(step: Callable[[int], float], start: int, stop: int) -> np.ndarray:
     sizes = np.empty(stop - start)
     for k in range(start, stop):
-        try:
-            sizes[k - start] = step(k)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"step({k}) must return a number: {error}") from error
-        if not (math.isfinite(sizes[k - start]) and sizes[k - start] >= 0):
-            raise ValueError(f"step({k}) must be finite, 0 or more; got {sizes[k - start]}")
+        size = step(k)
+        if not _is_number(size):
+            raise ValueError(f"step({k}) must be a number; got {size!r}")
+        if not (math.isfinite(size) and size >= 0):
+            raise ValueError(f"step({k}) must be finite, 0 or more; got {size!r}")
+        sizes[k - start] = size
     return sizes

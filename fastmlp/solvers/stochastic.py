@@ -200,25 +200,34 @@ class _Settings:
 
 
 class _History:
-    """What is recorded of each complete epoch."""
+    """What is recorded of each complete epoch: loss, last step size, seconds since the start."""
+
+    NAMES = ("loss", "step", "seconds")
 
     def __init__(self) -> None:
-        self.loss: list[float] = []
-        self.step: list[float] = []
-        self.seconds: list[float] = []
+        self._table = np.empty((len(self.NAMES), 16))
+        self.n_epochs = 0
+
+    def append(self, *values: float) -> None:
+        """Record an epoch."""
+        if self.n_epochs == self._table.shape[1]:
+            self._table = np.concatenate([self._table, np.empty_like(self._table)], axis=1)
+        self._table[:, self.n_epochs] = values
+        self.n_epochs += 1
 
     def result(self, trainer: SampleTrainer | BatchTrainer) -> OptimizeResult:
         """Return what is known so far."""
         # Imported when the first batch is long trained: SciPy's optimisers take a while to load.
         from scipy.optimize import OptimizeResult
 
-        arrays = {name: np.array(values) for name, values in vars(self).items()}
+        rows = self._table[:, : self.n_epochs].copy()
+        history = OptimizeResult(zip(self.NAMES, rows, strict=True))
         return OptimizeResult(
             x=trainer.parameters,
-            fun=self.loss[-1] if self.loss else math.nan,
+            fun=float(history.loss[-1]) if self.n_epochs else math.nan,
             nit=int(trainer.done[0]),
-            n_epochs=len(self.loss),
-            history=OptimizeResult(arrays),
+            n_epochs=self.n_epochs,
+            history=history,
         )
 
 
@@ -236,17 +245,16 @@ def _train(
                 if not math.isfinite(mean_loss):
                     status = DIVERGED
                     break
-                history.loss.append(mean_loss)
-                history.step.append(last_step)
-                history.seconds.append(time.perf_counter() - began)
+                history.append(mean_loss, last_step, time.perf_counter() - began)
                 bar.set_postfix(loss=f"{mean_loss:.4g}", refresh=False)
-                if settings.callback and _asks_to_stop(settings.callback, history.result(trainer)):
+                callback = settings.callback
+                if callback is not None and _asks_to_stop(callback, history.result(trainer)):
                     status = STOPPED
                     break
+            if status in (DONE, STOPPED) and not validation.all_finite(trainer.parameters):
+                status = DIVERGED
         except KeyboardInterrupt:
             status = INTERRUPTED
-    if status == DONE and not np.isfinite(trainer.parameters).all():
-        status = DIVERGED
     return _finished(history.result(trainer), status)
 
 
@@ -257,26 +265,23 @@ def _epoch(
     n, size = len(settings.X), trainer.batch_size
     most = settings.most_entries(size)
     order.begin_epoch()
-    start, total = 0, np.zeros(1)
-    steps = total
+    start, total, steps = 0, np.zeros(1), np.zeros(1)
     while start < n:
         stop = min(start + min(trainer.entries_at_once(), most), n)
         k = int(trainer.done[0])
         steps = settings.steps(k, k + -(-(stop - start) // size))
-        totals = np.zeros(len(steps))
-        trainer.advance(settings.data(order.take(start, stop)), steps, totals)
-        # Summed one by one, so that the loss does not depend on where the runs end.
-        total = np.cumsum(np.concatenate([total[-1:], totals]))
-        if not math.isfinite(total[-1]):
+        trainer.advance(settings.data, order.take(start, stop), steps, total)
+        if not math.isfinite(total[0]):
             break
         bar.update(stop - start)
         start = stop
-    return float(total[-1]) / n, float(steps[-1])
+    return float(total[0]) / n, float(steps[-1])
 
 
 def _asks_to_stop(callback: Callable[[OptimizeResult], object], result: OptimizeResult) -> bool:
     try:
-        return callback(result) is True
+        answer = callback(result)
+        return isinstance(answer, (bool, np.bool_)) and bool(answer)
     except StopIteration:
         return True
 
@@ -284,7 +289,8 @@ def _asks_to_stop(callback: Callable[[OptimizeResult], object], result: Optimize
 def _progress_bar(progress: bool | None, n_samples: int) -> Any:
     from tqdm import tqdm
 
-    show = sys.stderr.isatty() if progress is None else progress
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    show = terminal if progress is None else progress and sys.stderr is not None
     delay = PROGRESS_DELAY if progress is None else 0
     return tqdm(total=n_samples, unit=" samples", unit_scale=True, disable=not show, delay=delay)
 
@@ -296,7 +302,7 @@ def _finished(result: OptimizeResult, status: int) -> OptimizeResult:
     result.message = {
         DONE: f"All {epoch} epochs done." if epoch > 1 else "The epoch is done.",
         STOPPED: f"Stopped by the callback after epoch {epoch}.",
-        INTERRUPTED: f"Interrupted in epoch {epoch + 1}, after {updates} updates.",
+        INTERRUPTED: f"Interrupted after {updates} updates and {epoch} complete epochs.",
         DIVERGED: (
             f"Diverged after {updates} updates: the loss or a parameter is not finite. "
             "A smaller step may help."

@@ -7,6 +7,7 @@ show progress and hear Ctrl-C.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,12 +20,15 @@ from fastmlp.workspace import Workspace, block_rows, flops, parameter_buffer
 if TYPE_CHECKING:
     from fastmlp.network import Network
 
+# Bundles the samples of an index for the kernels.
+DataOf = Callable[[np.ndarray], batch.Data]
+
 # Compiled code should come back after about this many seconds ...
 RUN_SECONDS = 0.1
-# ... and a batch that takes longer than this is done in several parts.
-LONGEST_SECONDS = 0.2
+# ... and a batch that takes longer than this is done in several parts, which is a little slower.
+LONGEST_SECONDS = 0.4
 # Before anything is measured: flops per second, and seconds of overhead for each sample.
-GUESSED_SPEED, GUESSED_OVERHEAD = 50e9, 2e-7
+GUESSED_SPEED, GUESSED_OVERHEAD = 150e9, 2e-7
 MOST_ENTRIES = 2**16
 
 
@@ -62,10 +66,13 @@ class SampleTrainer(Trainer):
         super().__init__(net, w, batch_size=1)
         self.workspace = Workspace(net, 1, self.buffer, "gradient")
 
-    def advance(self, data: batch.Data, steps: np.ndarray, totals: np.ndarray) -> None:
-        """Do all entries of `data`; totals receives the loss before each update."""
+    def advance(
+        self, data_of: DataOf, index: np.ndarray, steps: np.ndarray, total: np.ndarray
+    ) -> None:
+        """Do the samples of `index`; add to total[0] each loss, as it was before its update."""
+        data = data_of(index)
         began = time.perf_counter()
-        sample.sgd(self.workspace.model, data, steps, totals, self.done)
+        sample.sgd(self.workspace.model, data, steps, total, self.done)
         self._timed(len(steps), began)
 
 
@@ -79,51 +86,58 @@ class BatchTrainer(Trainer):
     def __init__(self, net: Network, w: np.ndarray, batch_size: int, mean: bool) -> None:
         super().__init__(net, w, batch_size)
         self.mean = mean
+        one = np.zeros(1, net.dtype)
+        updates.descend(one, one, 0.0, 1, np.zeros(1, np.int64))  # compiled with the rest
         self.workspace = Workspace(net, min(batch_size, block_rows(net)), self.buffer, "gradient")
 
-    def advance(self, data: batch.Data, steps: np.ndarray, totals: np.ndarray) -> None:
-        """Do all entries of `data`; totals receives each batch's sum of losses before it."""
-        n = len(data.x_index)
+    def advance(
+        self, data_of: DataOf, index: np.ndarray, steps: np.ndarray, total: np.ndarray
+    ) -> None:
+        """Do the samples of `index`; add to total[0] each loss, as it was before its update."""
+        n = len(index)
         slow = self.seconds_per_sample * self.batch_size > LONGEST_SECONDS
         if slow or self.batch_size > self.workspace.n_rows:
             for k, step in enumerate(steps):
-                start = k * self.batch_size
-                totals[k] = self._step_in_blocks(data, start, min(start + self.batch_size, n), step)
-                if not np.isfinite(totals[k]):
+                rows = index[k * self.batch_size : (k + 1) * self.batch_size]
+                self._step_in_blocks(data_of, rows, step, total)
+                if not np.isfinite(total[0]):
                     return
             return
-        began = time.perf_counter()
+        data = data_of(index)
         with workers() as n_workers:
             schedule = self.workspace.schedule(self.batch_size, n_workers)
+            began = time.perf_counter()
             batch.run(
                 self.workspace.model, data, schedule, 0, n, self.batch_size, batch.UPDATE,
-                0.0 if self.mean else 1.0, steps, totals, self.done,
+                0.0 if self.mean else 1.0, steps, total, self.done,
             )  # fmt: skip
         self._timed(n, began)
 
-    def _step_in_blocks(self, data: batch.Data, start: int, stop: int, step: float) -> float:
-        """Do one update from entries start .. stop; return the sum of their losses."""
+    def _step_in_blocks(
+        self, data_of: DataOf, index: np.ndarray, step: float, total: np.ndarray
+    ) -> None:
+        """Do one update from the samples of `index`; add their losses to total[0]."""
         model = self.workspace.model
         if model.gradient.size == 0:
             model = model._replace(gradient=np.empty(self.net.n_params, self.net.dtype))
             self.workspace.model = model
-        scale = 1 / (stop - start) if self.mean else 1.0
-        total, no_step, uncounted = np.zeros(1), np.zeros(1), np.zeros(1, np.int64)
-        first, mode = start, batch.WRITE
-        while first < stop:
+        scale = 1 / len(index) if self.mean else 1.0
+        no_step, uncounted = np.zeros(1), np.zeros(1, np.int64)
+        first, mode = 0, batch.WRITE
+        while first < len(index):
             rows = max(ROWS, int(RUN_SECONDS / self.seconds_per_sample))
-            rows = min(rows, self.workspace.n_rows, stop - first)
-            began = time.perf_counter()
+            rows = min(rows, self.workspace.n_rows, len(index) - first)
+            data = data_of(index[first : first + rows])
             with workers() as n_workers:
                 schedule = self.workspace.schedule(rows, n_workers)
+                began = time.perf_counter()
                 batch.run(
-                    model, data, schedule, first, first + rows, rows, mode, scale,
+                    model, data, schedule, 0, rows, rows, mode, scale,
                     no_step, total, uncounted,
                 )  # fmt: skip
             self._timed(rows, began)
             first, mode = first + rows, batch.ACCUMULATE
+            del data  # before the next block is converted
         if np.isfinite(total[0]):
             with workers() as n_workers:
-                updates.descend(self.parameters, model.gradient, float(step), n_workers)
-            self.done[0] += 1
-        return float(total[0])
+                updates.descend(self.parameters, model.gradient, float(step), n_workers, self.done)

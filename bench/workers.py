@@ -1,0 +1,117 @@
+"""Contenders measured in turn, each in a process of its own.
+
+In one process, the thread pools of OpenBLAS, PyTorch, XLA and Numba can stay awake after their turn
+and take cores from the next contender. Here whoever is not being measured waits on a pipe, and a
+contender that crashes takes nobody with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import time
+import warnings
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import Any
+
+from bench.contenders import CONTENDERS
+from bench.peak import flops_of_one_core
+from bench.works import WORKS, epochs_for, timed
+
+PEAK = "peak"
+# Between two measurements, for threads that spin before they sleep.
+PAUSE = 0.05
+
+
+def _serve(pipe: Connection, name: str, work: str, epochs: int | None) -> None:
+    """Answer each message with a measured rate, until one is None. Runs in the child."""
+    warnings.filterwarnings("ignore")
+    try:
+        if name == PEAK:
+            measure = flops_of_one_core
+        else:
+            train = CONTENDERS[name].make(WORKS[work])
+            n_epochs = epochs_for(train)
+            if epochs is not None:
+                n_epochs = epochs
+
+            def measure() -> float:
+                seconds, n_samples = timed(train, n_epochs)
+                return n_samples / seconds
+
+        measure()
+        pipe.send(None)
+        while pipe.recv() is not None:
+            pipe.send(measure())
+    except (EOFError, KeyboardInterrupt):
+        return
+    except Exception as error:
+        first_line = next(iter(str(error).strip().splitlines()), "")
+        pipe.send(f"{type(error).__name__}: {first_line}")
+
+
+@dataclass
+class Worker:
+    """A contender on a work, in its process: `rates` has one entry for each round."""
+
+    name: str
+    work: str
+    epochs: int | None = None
+    rates: list[float] = field(default_factory=list)
+    failure: str = ""
+
+    def start(self) -> None:
+        """Start the process and wait until it is warm, or has failed."""
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        arguments = (theirs, self.name, self.work, self.epochs)
+        self._process = context.Process(target=_serve, args=arguments, daemon=True)
+        self._process.start()
+        theirs.close()
+        self._receive()
+
+    def measure(self) -> None:
+        """Add a rate to `rates`, or note why there is none."""
+        if not self.failure:
+            time.sleep(PAUSE)
+            with contextlib.suppress(OSError):  # a broken pipe: `_receive` finds out why
+                self._pipe.send(True)
+            rate = self._receive()
+            if rate is not None:
+                self.rates.append(rate)
+
+    def stop(self) -> None:
+        with contextlib.suppress(OSError):
+            self._pipe.send(None)
+        self._process.join(timeout=10)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self._pipe.close()
+
+    def _receive(self) -> Any:
+        try:
+            answer = self._pipe.recv()
+        except (EOFError, OSError):
+            self._process.join()
+            answer = f"its process ended with exit code {self._process.exitcode}"
+        if isinstance(answer, str):
+            self.failure = answer
+            return None
+        return answer
+
+
+def measure_in_rounds(workers: list[Worker], rounds: int) -> None:
+    """Measure every worker once in each round."""
+    started = []
+    try:
+        for worker in workers:
+            worker.start()
+            started.append(worker)
+        for _ in range(rounds):
+            for worker in workers:
+                worker.measure()
+    finally:
+        for worker in started:
+            worker.stop()

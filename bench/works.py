@@ -1,0 +1,113 @@
+"""The works that speed is measured on: networks, batch sizes and numbers of samples.
+
+The samples are random numbers: they show speed, and nothing else. All train float32 ReLU networks
+by plain SGD on softmax cross-entropy.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+
+import fastmlp as fm
+
+STEP = 1e-3
+# A measurement shorter than about this says more about the scheduler than about the code.
+SECONDS = 0.4
+
+
+@dataclass(frozen=True)
+class Work:
+    """Train a network of these widths for whole epochs over so many random samples."""
+
+    name: str
+    widths: tuple[int, ...]
+    batch_size: int
+    n_samples: int
+
+    def __str__(self) -> str:
+        return f"{self.name}: {'-'.join(map(str, self.widths))}, batch {self.batch_size}"
+
+    @property
+    def flops_per_sample(self) -> int:
+        """Flops in the matrix products of a training step: three products for each layer,
+        but two for the first, whose inputs need no gradient."""
+        products = [n_in * n_out for n_in, n_out in pairwise(self.widths)]
+        return 6 * sum(products) - 2 * products[0]
+
+    def data(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return X (n_samples, n_0) float32 and labels (n_samples,) int64."""
+        rng = np.random.default_rng(0)
+        X = rng.standard_normal((self.n_samples, self.widths[0]), dtype=np.float32)
+        return X, rng.integers(0, self.widths[-1], self.n_samples)
+
+
+WORKS = {
+    work.name: work
+    for work in (
+        Work("tiny", (2, 16, 2), 1, 2000),
+        Work("small", (54, 64, 32, 7), 32, 20000),
+        Work("higgs", (28, 300, 300, 300, 300, 2), 100, 20000),
+        Work("mnist", (784, 256, 128, 10), 128, 20000),
+        Work("large", (784, 2048, 2048, 10), 512, 8192),
+        Work("wide", (784, 4096, 4096, 4096, 10), 256, 2048),
+    )
+}
+
+
+def n_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Ours:
+    """fastmlp on a work: one call of the solver, its own overhead and shuffling included."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+
+    @cached_property
+    def _arguments(self) -> tuple[fm.Network, np.ndarray, np.ndarray, np.ndarray]:
+        net = fm.Network(self.work.widths, hidden="relu", output="softmax")
+        return net, *self.work.data(), net.init(rng=0)
+
+    def __call__(self, epochs: int) -> int:
+        """Train for so many epochs; return how many samples were trained on."""
+        options = {"step": STEP, "epochs": epochs, "rng": 0, "progress": False}
+        if self.work.batch_size == 1:
+            result = fm.sgd(*self._arguments, **options)
+        else:
+            result = fm.minibatch_sgd(*self._arguments, batch_size=self.work.batch_size, **options)
+        assert result.success, result.message
+        return epochs * self.work.n_samples
+
+
+def timed(train, epochs: int) -> tuple[float, int]:
+    """Train for so many epochs; return the seconds it took and the samples trained on."""
+    began = time.perf_counter()
+    n_samples = train(epochs)
+    return time.perf_counter() - began, n_samples
+
+
+def epochs_for(train, seconds: float = SECONDS) -> int:
+    """Warm up, and return for how many epochs to train so that it takes about so long."""
+    train(1)
+    epochs = 1
+    while (elapsed := timed(train, epochs)[0]) < 0.8 * seconds:
+        epochs = min(10 * epochs, round(np.ceil(epochs * seconds / elapsed)))
+    return epochs
+
+
+def samples_per_second(train, repeats: int = 3) -> float:
+    """Return the median rate of several measurements."""
+    epochs = epochs_for(train)
+    measurements = [timed(train, epochs) for _ in range(repeats)]
+    return statistics.median(n_samples / elapsed for elapsed, n_samples in measurements)
