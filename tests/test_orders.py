@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from fastmlp.kernels.shuffle import N_KEYS, shuffle
+from fastmlp.kernels.shuffle import N_KEYS, permute, shuffle
 from fastmlp.solvers import orders
 
 
@@ -36,6 +36,17 @@ def test_all_orders_of_a_few_are_alike_likely(n):
     kinds = {p: i for i, p in enumerate(permutations(range(n)))}
     drawn = [kinds[tuple(shuffled(n, seed))] for seed in range(200 * len(kinds))]
     assert stats.chisquare(np.bincount(drawn, minlength=len(kinds))).pvalue > 1e-6
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_drawn_permutations_are_alike_likely(n):
+    kinds = {p: i for i, p in enumerate(permutations(range(n)))}
+    rng, out = np.random.default_rng(n), np.empty(n, np.int64)
+    counts = np.zeros(len(kinds))
+    for _ in range(200 * len(kinds)):
+        permute(rng.integers(2**64, size=N_KEYS, dtype=np.uint64), out)
+        counts[kinds[tuple(out)]] += 1
+    assert len(kinds) == 1 or stats.chisquare(counts).pvalue > 1e-6
 
 
 def test_places_and_neighbours_of_many_are_uniform():

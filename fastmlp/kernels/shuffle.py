@@ -1,8 +1,8 @@
-"""A random order of any length, made piece by piece in constant memory.
+"""Random orders: of a few samples drawn at once, of many made piece by piece in constant memory.
 
-A keyed bijection of 0 .. 2^b - 1 is applied to 0, 1, 2, ... and what is not below n left out
-(Mitchell et al., "Bandwidth-optimal random shuffling for GPUs", ACM TOPC 9, 2022, with the
-finaliser of SplitMix64 as the round function of a Feistel network).
+For many, a keyed bijection of 0 .. 2^b - 1 is applied to 0, 1, 2, ... and what is not below n is
+left out (Mitchell et al., "Bandwidth-optimal random shuffling for GPUs", ACM TOPC 9, 2022, with
+the finaliser of SplitMix64 as the round function of a Feistel network).
 """
 
 from __future__ import annotations
@@ -48,3 +48,20 @@ def shuffle(keys, n, place, out):
             filled += 1
         at += one
     return np.int64(at)
+
+
+@entry_kernel
+def permute(keys, out):
+    """Write a uniform permutation of 0 .. n - 1 into out (n,) int64, n < 2^32.
+
+    Fisher and Yates' shuffle, with draws from SplitMix64's finaliser of a counter. keys: see
+    `shuffle`.
+    """
+    low = np.uint64(0xFFFFFFFF)
+    out[0] = 0
+    for i in range(1, out.size):
+        drawn = _mix(_mix(np.uint64(i), keys[0]), keys[1]) >> np.uint64(32)
+        # A multiple of (i + 1) / 2^32: uneven by less than 2^-16 of itself for i < 2^16.
+        j = np.int64(((drawn & low) * np.uint64(i + 1)) >> np.uint64(32))
+        out[i] = out[j]
+        out[j] = i

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastmlp.kernels.shuffle import N_KEYS, shuffle
+from fastmlp.kernels.shuffle import N_KEYS, permute, shuffle
 
 KINDS = ("shuffled", "replacement", "sequential")
 # Up to here a permutation is drawn at once; beyond, one is computed piece by piece in no memory.
@@ -34,10 +34,14 @@ class Order:
         if self.kind != "shuffled":
             return
         if self.n <= LONGEST_PERMUTATION:
-            self._permutation = self.rng.permutation(self.n)
+            self._permutation = np.empty(self.n, np.int64)
+            permute(self._draw_keys(), self._permutation)
         else:
-            self._keys = self.rng.integers(2**64, size=N_KEYS, dtype=np.uint64)
+            self._keys = self._draw_keys()
             self._place = 0
+
+    def _draw_keys(self) -> np.ndarray:
+        return self.rng.integers(2**64, size=N_KEYS, dtype=np.uint64)
 
     def take(self, start: int, stop: int) -> np.ndarray:
         """Return the samples at places start .. stop - 1 of the epoch; to be called in sequence."""

@@ -246,7 +246,8 @@ def _train(
                     status = DIVERGED
                     break
                 history.append(mean_loss, last_step, time.perf_counter() - began)
-                bar.set_postfix(loss=f"{mean_loss:.4g}", refresh=False)
+                if not bar.disable:
+                    bar.set_postfix(loss=f"{mean_loss:.4g}", refresh=False)
                 callback = settings.callback
                 if callback is not None and _asks_to_stop(callback, history.result(trainer)):
                     status = STOPPED
