@@ -1,7 +1,7 @@
 """How many threads a call may use, where Numba's threads are not safe.
 
 Results do not depend on the number of threads, so where several would abort the process, one is
-used instead: in a forked child of a process that has used OpenMP threads, and beside another
+used instead: in a forked child of a process in which Numba's threads have run, and beside another
 Python thread on Numba's `workqueue` layer.
 """
 

@@ -90,6 +90,11 @@ def _phase_address(phase: int, model_type: Any, data_type: Any, number_type: Any
     return address_of(batch.PHASES[phase], (i, i, i, model_type, data_type, i, i, i, f, f))
 
 
+def scratch_rows() -> int:
+    """Return the most workers there can be: each has scratch of its own."""
+    return int(numba.config.NUMBA_NUM_THREADS)
+
+
 class Workspace:
     """The buffers for batches of at most `n_rows` rows of a network.
 
@@ -123,7 +128,7 @@ class Workspace:
             layers[-1, batch.ACTIVATION] = activations.IDENTITY
         dtype, lanes = net.dtype, VECTOR_BYTES // net.dtype.itemsize
         panel = VECTORS * lanes
-        n_threads = numba.config.NUMBA_NUM_THREADS
+        n_threads = scratch_rows()
         depth = min(max(net.widths), batch.DEPTH) + lanes
 
         def per_thread(n_rows: int) -> np.ndarray:
@@ -158,6 +163,7 @@ class Workspace:
         """
         table = self.model.layers
         last = self.net.n_layers - 1
+        n_workers = min(n_workers, len(self.model.packed))
         rows: list[tuple[int, int, int]] = []
 
         def add(phase: int, layer: int, work: int, threshold: int = PARALLEL_FLOPS) -> None:

@@ -85,7 +85,7 @@ def same_bits(actual, expected):
 
 def every_result(net, w, X, y):
     """All that the network computes, with names, and the two solvers."""
-    options = {"step": 1e-5, "rng": 3, "epochs": 2}
+    options = {"step": 1e-8, "rng": 3, "epochs": 2}
     results = {"predict": net.predict(w, X), "loss": net.loss(w, X, y)}
     if not set(net.activations) & set(JUMPS):
         trained = (

@@ -196,7 +196,7 @@ def weights(layer, worker, n_workers, model, data, start, n_rows, mode, step, sc
                 _update(G, width, model.w, first, n_out, m, n_columns, step)
             else:
                 _copy(G, 0, width, model.gradient, first, n_out, m, n_columns)
-        if b0 >= 0 and r0 == 0:
+        if b0 >= 0 and r0 == 0 < r1:  # of workers without rows, several may begin at 0
             g = G[:width]
             for j in range(width):
                 g[j] = 0
