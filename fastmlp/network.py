@@ -342,7 +342,6 @@ class Network:
         wide = np.ascontiguousarray(w, np.float64)
         product, shift = np.eye(self.widths[0]), np.zeros(self.widths[0])
         biases = self.biases(wide) or [np.zeros(1)] * self.n_layers
-        shift = np.zeros(self.widths[0])
         for W, b in zip(self.weights(wide), biases, strict=True):
             product, shift = product @ W, shift @ W + b
         linear = Network(

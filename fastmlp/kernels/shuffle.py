@@ -57,11 +57,10 @@ def permute(keys, out):
     Fisher and Yates' shuffle, with draws from SplitMix64's finaliser of a counter. keys: see
     `shuffle`.
     """
-    low = np.uint64(0xFFFFFFFF)
     out[0] = 0
     for i in range(1, out.size):
         drawn = _mix(_mix(np.uint64(i), keys[0]), keys[1]) >> np.uint64(32)
         # A multiple of (i + 1) / 2^32: uneven by less than 2^-16 of itself for i < 2^16.
-        j = np.int64(((drawn & low) * np.uint64(i + 1)) >> np.uint64(32))
+        j = np.int64((drawn * np.uint64(i + 1)) >> np.uint64(32))
         out[i] = out[j]
         out[j] = i
