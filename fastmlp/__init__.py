@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fastmlp import sources
     from fastmlp.network import Network
+    from fastmlp.objective import Objective
     from fastmlp.solvers import minibatch_sgd, schedules, sgd
 
 __version__ = "0.1.0"
@@ -16,12 +17,13 @@ __version__ = "0.1.0"
 # import than many scripts take to run.
 _NAMES = {
     "Network": "fastmlp.network",
+    "Objective": "fastmlp.objective",
     "minibatch_sgd": "fastmlp.solvers",
     "sgd": "fastmlp.solvers",
 }
 _MODULES = {"schedules": "fastmlp.solvers.schedules", "sources": "fastmlp.sources"}
 
-__all__ = ["Network", "minibatch_sgd", "schedules", "sgd", "sources"]
+__all__ = ["Network", "Objective", "minibatch_sgd", "schedules", "sgd", "sources"]
 
 
 def __getattr__(name: str) -> Any:

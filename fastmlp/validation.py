@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,16 @@ def count(name: str, value: object, least: int = 1) -> int:
     if value < least:
         raise ValueError(f"{name} must be at least {least}; got {value!r}")
     return int(value)
+
+
+def not_negative(name: str, value: object) -> float:
+    """Return `value` as a float that is finite, 0 or more."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, 0 or more; got {value!r}")
+    number = float(value)
+    if not (math.isfinite(number) and number >= 0):
+        raise ValueError(f"{name} must be finite, 0 or more; got {value!r}")
+    return number
 
 
 def generator(rng: object) -> np.random.Generator:
@@ -137,6 +148,22 @@ def truth(net: Network, y: Any, n_samples: int) -> np.ndarray:
             value = least if least < 0 else most
             raise ValueError(f"y must lie in [0, 1] for binary_cross_entropy; got {value}")
     return targets
+
+
+def sample_weight(net: Network, weights: Any, n_samples: int) -> np.ndarray | None:
+    """Return the samples' weights (n,) of the network's dtype, or None for none."""
+    if weights is None:
+        return None
+    array = _array("sample_weight", weights)
+    if array.shape != (n_samples,):
+        raise ValueError(f"sample_weight has shape {array.shape}, expected ({n_samples},)")
+    _check_finite("sample_weight", array, net.dtype)
+    if array.min() < 0:
+        raise ValueError(f"sample_weight must be 0 or more; got {array.min()}")
+    own = np.ascontiguousarray(array, net.dtype)
+    if not own.any():
+        raise ValueError("sample_weight must not be all zero")
+    return own
 
 
 def _labels(y: np.ndarray, n_classes: int) -> np.ndarray:

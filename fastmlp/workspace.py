@@ -10,7 +10,7 @@ import numba
 import numpy as np
 from numba.core import types
 
-from fastmlp.kernels import activations, batch, losses
+from fastmlp.kernels import activations, batch, losses, tangent
 from fastmlp.kernels.jit import address_of
 from fastmlp.kernels.tile import ROWS, VECTOR_BYTES, VECTORS
 
@@ -18,14 +18,20 @@ if TYPE_CHECKING:
     from fastmlp.network import Network
 
 LINE_BYTES = 64
-# Memory for activations and deltas of a block of rows, and the limits of such a block.
+# Memory for activations and deltas of a batch, beyond which it is done in blocks of rows, and the
+# limits of such a block.
 BLOCK_BYTES = 64 * 2**20
 FEWEST_ROWS, MOST_ROWS = 256, 4096
+# Where every block is one of many anyway: these stay in the last-level cache.
+PASS_BYTES = 16 * 2**20
+# No block takes more flops, so that Ctrl-C is heard soon.
+BLOCK_FLOPS = 50 * 10**9
 # Below this much work a phase ends sooner than a second thread would begin.
 PARALLEL_FLOPS = 1_000_000
 PARALLEL_BYTES = 100_000
 # What a phase without matrix products costs for each number, in flops, roughly.
 FLOPS_PER_OUTPUT = 32
+WITHOUT_PRODUCTS = {batch.SOFTMAX, batch.LOSS, batch.LINE, batch.SLOPE, batch.LOSS_TANGENT}
 
 
 def allocate(size: int, dtype: Any) -> np.ndarray:
@@ -44,11 +50,17 @@ def parameter_buffer(w: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
     return buffer
 
 
-def block_rows(net: Network) -> int:
+def block_rows(net: Network, n_bytes: int | None = None) -> int:
     """Return how many rows may be in the workspace at once: as many as BLOCK_BYTES hold."""
     row_bytes = 2 * sum(net.widths) * net.dtype.itemsize
-    rows = BLOCK_BYTES // row_bytes // ROWS * ROWS
+    rows = (n_bytes or BLOCK_BYTES) // row_bytes // ROWS * ROWS
     return int(min(max(rows, FEWEST_ROWS), MOST_ROWS))
+
+
+def pass_rows(net: Network) -> int:
+    """Return how many rows a pass over many takes at once."""
+    rows = min(block_rows(net, PASS_BYTES), BLOCK_FLOPS // flops(net) // ROWS * ROWS)
+    return max(rows, FEWEST_ROWS)
 
 
 def flops(net: Network) -> int:
@@ -57,23 +69,23 @@ def flops(net: Network) -> int:
     return 6 * sum(products) - 2 * products[0]
 
 
-def _stride(n: int, line: int) -> int:
+def row_stride(n: int, dtype: np.dtype[Any]) -> int:
     """Return n rounded up to an odd number of lines, so that rows spread over the cache's sets."""
+    line = LINE_BYTES // dtype.itemsize
     n_lines = -(-n // line)
     return (n_lines | 1) * line if n_lines > 1 else line
 
 
 def _layer_table(net: Network, n_rows: int) -> tuple[np.ndarray, int]:
     """Return the kernels' description of the layers and the size of all their outputs."""
-    line = LINE_BYTES // net.dtype.itemsize
     table = np.empty((net.n_layers, batch.N_LAYER_COLUMNS), np.int64)
     parameter, output = 0, 0
-    a_offset, a_stride = 0, _stride(net.widths[0], line)
+    a_offset, a_stride = 0, row_stride(net.widths[0], net.dtype)
     for row, n_in, n_out, activation in zip(
         table, net.widths, net.widths[1:], net.activations, strict=False
     ):
         bias = parameter + n_in * n_out if net.bias else -1
-        z_stride = _stride(n_out, line)
+        z_stride = row_stride(n_out, net.dtype)
         row[:] = (
             n_in, n_out, parameter, bias, activations.CODES[activation],
             a_offset, a_stride, output, z_stride,
@@ -84,10 +96,38 @@ def _layer_table(net: Network, n_rows: int) -> tuple[np.ndarray, int]:
     return table, output
 
 
+PHASES = batch.PHASES | tangent.PHASES
+# What the phases of `batch.run` are, one after the other: (phase, layer).
+Program = tuple[tuple[int, int], ...]
+
+
 @cache
 def _phase_address(phase: int, model_type: Any, data_type: Any, number_type: Any) -> int:
     i, f = types.int64, number_type
-    return address_of(batch.PHASES[phase], (i, i, i, model_type, data_type, i, i, i, f, f))
+    return address_of(PHASES[phase], (i, i, i, model_type, data_type, i, i, i, f, f))
+
+
+def program(net: Network, purpose: str) -> Program:
+    """Return the phases that predict ("predict"), "loss", or loss and "gradient" take."""
+    last = net.n_layers - 1
+    phases = [(batch.GATHER, 0), *((batch.FORWARD, layer) for layer in range(last + 1))]
+    if purpose != "predict":
+        phases.append((batch.LOSS, last))
+    elif net.activations[-1] == "softmax":
+        phases.append((batch.SOFTMAX, last))
+    if purpose == "gradient":
+        phases += backward(net)
+    return tuple(phases)
+
+
+def backward(net: Network) -> Program:
+    """Return the phases that the gradient takes, once the output layer's deltas are there."""
+    phases = []
+    for layer in range(net.n_layers - 1, -1, -1):
+        if layer > 0:  # first, as an update changes the weights
+            phases.append((batch.BACKWARD, layer))
+        phases.append((batch.WEIGHTS, layer))
+    return tuple(phases)
 
 
 def scratch_rows() -> int:
@@ -109,6 +149,8 @@ class Workspace:
         What it is for.
     gradient : ndarray of shape (n_params,), optional
         Where gradients are written; without one, they can only be used for updates.
+    tangent : bool, default=False
+        Whether derivatives along a direction are wanted too. w has the direction as second half.
     """
 
     def __init__(
@@ -118,10 +160,12 @@ class Workspace:
         w: np.ndarray,
         phases: str,
         gradient: np.ndarray | None = None,
+        tangent: bool = False,
     ) -> None:
         self.net = net
         self.n_rows = n_rows
-        self.phases = phases
+        self.program = program(net, phases)
+        self._schedules: dict[tuple[int, int, Program], np.ndarray] = {}
         layers, n_outputs = _layer_table(net, n_rows)
         loss = losses.CODES[net.loss_name]
         if phases != "predict" and losses.takes_z.py_func(loss):
@@ -129,7 +173,8 @@ class Workspace:
         dtype, lanes = net.dtype, VECTOR_BYTES // net.dtype.itemsize
         panel = VECTORS * lanes
         n_threads = scratch_rows()
-        depth = min(max(net.widths), batch.DEPTH) + lanes
+        halves = 2 if tangent else 1
+        depth = min(halves * max(net.widths), batch.DEPTH) + halves * lanes
 
         def per_thread(n_rows: int) -> np.ndarray:
             return allocate(n_threads * n_rows * panel, dtype).reshape(n_threads, n_rows * panel)
@@ -137,19 +182,20 @@ class Workspace:
         self.model = batch.Model(
             layers=layers,
             loss=np.int64(loss),
-            phases=np.zeros(len(batch.PHASES), np.int64),
+            phases=np.zeros(batch.N_PHASES, np.int64),
             w=w,
             inputs=allocate(n_rows * layers[0, batch.A_STRIDE], dtype),
-            outputs=allocate(n_outputs, dtype),
-            deltas=allocate(n_outputs, dtype),
+            outputs=allocate(halves * n_outputs, dtype),
+            deltas=allocate(halves * n_outputs, dtype),
             packed=per_thread(depth),
             scratch=per_thread(batch.BLOCK + 1),
             gradient=np.empty(0, dtype) if gradient is None else gradient,
             no_bias=np.zeros(max(net.widths) + lanes, dtype),
-            sample_losses=allocate(n_rows, np.float64),
+            sample_losses=allocate(halves * n_rows, np.float64),
+            kept=np.empty(0, dtype),
         )
 
-    def schedule(self, n_rows: int, n_workers: int) -> np.ndarray:
+    def schedule(self, n_rows: int, n_workers: int, phases: Program | None = None) -> np.ndarray:
         """Return the rows (phase, layer, n_workers) that `batch.run` does for each batch.
 
         Compiles the phases that are not compiled yet.
@@ -160,35 +206,37 @@ class Workspace:
             Rows of a batch, to tell which phases are worth several threads.
         n_workers : int
             The most workers of a phase.
+        phases : tuple of (phase, layer), optional
+            By default the program of the workspace's purpose.
         """
-        table = self.model.layers
-        last = self.net.n_layers - 1
+        phases = self.program if phases is None else phases
         n_workers = min(n_workers, len(self.model.packed))
-        rows: list[tuple[int, int, int]] = []
+        key = (n_rows, n_workers, phases)
+        if key not in self._schedules:
+            self._schedules[key] = self._new_schedule(*key)
+        return self._schedules[key]
 
-        def add(phase: int, layer: int, work: int, threshold: int = PARALLEL_FLOPS) -> None:
-            rows.append((phase, layer, n_workers if work >= threshold else 1))
-
-        product = [2 * n_rows * int(row[batch.N_IN] * row[batch.N_OUT]) for row in table]
-        outputs = n_rows * self.net.widths[-1] * FLOPS_PER_OUTPUT
-        inputs = n_rows * self.net.widths[0] * self.net.dtype.itemsize
-        add(batch.GATHER, 0, inputs, PARALLEL_BYTES)
-        for layer in range(last + 1):
-            add(batch.FORWARD, layer, product[layer])
-        if self.phases != "predict":
-            add(batch.LOSS, last, outputs)
-        elif self.net.activations[-1] == "softmax":
-            add(batch.SOFTMAX, last, outputs)
-        if self.phases == "gradient":
-            for layer in range(last, -1, -1):
-                if layer > 0:
-                    add(batch.BACKWARD, layer, product[layer])
-                add(batch.WEIGHTS, layer, product[layer])
+    def _new_schedule(self, n_rows: int, n_workers: int, phases: Program) -> np.ndarray:
         model_type, number_type = numba.typeof(self.model), numba.typeof(self.model.w).dtype
         data_type = _data_type(self.net.dtype)
-        for phase in {phase for phase, _, _ in rows}:
-            self.model.phases[phase] = _phase_address(phase, model_type, data_type, number_type)
-        return np.array(rows, np.int64)
+        rows = []
+        for phase, layer in phases:
+            if not self.model.phases[phase]:
+                address = _phase_address(phase, model_type, data_type, number_type)
+                self.model.phases[phase] = address
+            worth_it = self._flops(phase, layer, n_rows) >= PARALLEL_FLOPS
+            rows.append((phase, layer, n_workers if worth_it else 1))
+        return np.array(rows, np.int64).reshape(-1, 3)
+
+    def _flops(self, phase: int, layer: int, n_rows: int) -> float:
+        """Return what a phase costs, in flops or as much time as they take."""
+        n_in, n_out = self.net.widths[layer : layer + 2]
+        if phase == batch.GATHER:
+            n_bytes = n_rows * n_in * self.net.dtype.itemsize
+            return n_bytes * (PARALLEL_FLOPS / PARALLEL_BYTES)
+        if phase in WITHOUT_PRODUCTS or (phase, layer) == (batch.TANGENT, 0):
+            return n_rows * n_out * FLOPS_PER_OUTPUT
+        return 2 * n_rows * n_in * n_out
 
     def predictions(self, n_rows: int) -> np.ndarray:
         """Return the view (n_rows, n_L) of the output layer's A."""
@@ -198,17 +246,28 @@ class Workspace:
 
 
 def samples(
-    net: Network, X: np.ndarray, y: np.ndarray | None, x_index: Any, y_index: Any = None
+    net: Network,
+    X: np.ndarray,
+    y: np.ndarray | None,
+    x_index: Any,
+    y_index: Any = None,
+    weights: np.ndarray | None = None,
 ) -> batch.Data:
     """Bundle rows for the kernels: X and y of their dtypes and C order, and the order of each.
 
-    y is (n,) int64 labels, (n, n_L) targets or None.
+    y is (n,) int64 labels, (n, n_L) targets or None; weights (n,), in the order of y, or None.
     """
     no_labels, no_targets = np.empty(0, np.int64), np.empty((0, net.widths[-1]), net.dtype)
     labels = no_labels if y is None or y.ndim == 2 else writeable(y)
     targets = writeable(y) if y is not None and y.ndim == 2 else no_targets
+    no_weights = np.empty(0, net.dtype)
     return batch.Data(
-        writeable(X), labels, targets, x_index, x_index if y_index is None else y_index
+        writeable(X),
+        labels,
+        targets,
+        no_weights if weights is None else writeable(weights),
+        x_index,
+        x_index if y_index is None else y_index,
     )
 
 
@@ -233,10 +292,8 @@ def writeable(array: np.ndarray) -> np.ndarray:
 
 @cache
 def _data_type(dtype: np.dtype[Any]) -> Any:
-    index = np.empty(0, np.int64)
-    return numba.typeof(
-        batch.Data(*(np.empty((0, 0), dtype), index, np.empty((0, 0), dtype)), index, index)
-    )
+    index, table = np.empty(0, np.int64), np.empty((0, 0), dtype)
+    return numba.typeof(batch.Data(table, index, table, np.empty(0, dtype), index, index))
 
 
 def blocks(n: int, size: int) -> Iterable[tuple[int, int]]:

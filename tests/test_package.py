@@ -229,10 +229,14 @@ def calls(net, w, X, y):
         "predict": lambda: net.predict(w, X),
         "gradient": lambda: net.gradient(w, X, y),
         "loss": lambda: net.loss(w, X, y),
+        "objective": lambda: fm.Objective(net, X, y).value_and_gradient(w),
+        "curve": lambda: fm.Objective(net, X, y, kept_bytes=0).along(w, w).derivative(0.1),
     }
 
 
-NAMES = ["sgd", "minibatch_sgd", "one batch", "predict", "gradient", "loss"]
+NAMES = [
+    "sgd", "minibatch_sgd", "one batch", "predict", "gradient", "loss", "objective", "curve",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -240,6 +244,7 @@ NAMES = ["sgd", "minibatch_sgd", "one batch", "predict", "gradient", "loss"]
 def test_a_memory_map_is_never_copied_whole(name, dtype, n, tmp_path, monkeypatch):
     """A block of rows, of X's dtype, converted, and in the workspace; a shuffled order is short."""
     monkeypatch.setattr(workspace, "BLOCK_BYTES", MEBIBYTE)
+    monkeypatch.setattr(workspace, "PASS_BYTES", MEBIBYTE)
     n_features, rows = 1000, workspace.FEWEST_ROWS
     net = fm.Network([n_features, 4, 1])
     X = np.memmap(tmp_path / "X", dtype, "w+", shape=(n, n_features))  # a file of holes

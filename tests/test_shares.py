@@ -10,9 +10,9 @@ from fastmlp.kernels.jit import entry_kernel
 
 
 @entry_kernel
-def shares(n_vectors, n_blocks, n_workers, out):
+def shares(n_vectors, n_rows, n_workers, out):
     for worker in range(n_workers):
-        v0, v1, r0, r1 = share(n_vectors, n_blocks, n_workers, worker)
+        v0, v1, r0, r1 = share(n_vectors, n_rows, n_workers, worker)
         out[worker, 0] = v0
         out[worker, 1] = v1
         out[worker, 2] = r0
@@ -22,10 +22,10 @@ def shares(n_vectors, n_blocks, n_workers, out):
 def test_every_part_and_every_bias_is_one_workers():
     for n_workers in (1, 2, 3, 4, 6, 7, 16, 64):
         for n_vectors in (1, 2, 3, 5, 19):
-            for n_blocks in (1, 2, 3, 4, 13, 100):
+            for n_rows in (1, 2, 8, 9, 16, 31, 100, 800):
                 out = np.empty((n_workers, 4), np.int64)
-                shares(n_vectors, n_blocks, n_workers, out)
-                done = np.zeros((n_vectors, n_blocks), int)
+                shares(n_vectors, n_rows, n_workers, out)
+                done = np.zeros((n_vectors, n_rows), int)
                 biases = np.zeros(n_vectors, int)
                 for v0, v1, r0, r1 in out:
                     done[v0:v1, r0:r1] += 1

@@ -14,7 +14,7 @@ from fastmlp.kernels import rowwise
 from fastmlp.kernels.elementary import exp, log, sigmoid, tanh
 from fastmlp.kernels.jit import inlined, like
 from fastmlp.kernels.rowwise import load, store
-from fastmlp.kernels.tile import n_lanes
+from fastmlp.kernels.tile import n_lanes, vectors_for
 
 IDENTITY, RELU, SIGMOID, TANH, STEP, SIGN, SOFTMAX = range(7)
 CODES = {
@@ -93,6 +93,24 @@ def multiply_by_derivative(code, A, a, D, d, ld, n_rows, n_vectors):
 
 
 @inlined
+def is_curved(code):
+    """Return whether phi'' is anything but zero."""
+    return code == SIGMOID or code == TANH
+
+
+@inlined
+def multiply_by_curvature(code, A, a, lda, X, x, ldx, n_rows, n_vectors):
+    """Multiply X (n_rows, n_vectors * lanes) by phi''(Z) / phi'(Z), from A = phi(Z).
+
+    Where `is_curved(code)`.
+    """
+    if code == SIGMOID:
+        rowwise.sigmoid_curvature(X, x, ldx, A, a, lda, n_rows, n_vectors, 0)
+    else:
+        rowwise.tanh_curvature(X, x, ldx, A, a, lda, n_rows, n_vectors, 0)
+
+
+@inlined
 def softmax(Z, z, ldz, n_rows, n_columns, scale, P, log_sums):
     """Write scale * softmax(Z) into P, and log(sum of exp(Z)) of each row into log_sums.
 
@@ -100,7 +118,7 @@ def softmax(Z, z, ldz, n_rows, n_columns, scale, P, log_sums):
     for whole vectors. log_sums (n_rows,) float64. Neither overflows, however large Z.
     """
     few = 4 * n_columns <= n_lanes(P)  # not worth filling a vector
-    width = n_columns if few else (n_columns + n_lanes(P) - 1) // n_lanes(P) * n_lanes(P)
+    width = n_columns if few else vectors_for(n_columns, P) * n_lanes(P)
     for i in range(n_rows):
         row = z + i * ldz
         largest = load(Z, row)

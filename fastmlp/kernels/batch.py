@@ -15,13 +15,15 @@ from numba import prange
 from fastmlp.kernels import activations, losses, rowwise
 from fastmlp.kernels.jit import call_at, entry_kernel, fma, inlined, kernel, like, parallel_kernel
 from fastmlp.kernels.pack import pack, pack_transposed
-from fastmlp.kernels.tile import ROWS, VECTORS, multiply, multiply_transposed, n_lanes
+from fastmlp.kernels.tile import ROWS, VECTORS, multiply, multiply_transposed, n_lanes, vectors_for
 
 # Columns of `Model.layers`, one row a layer.
 N_IN, N_OUT, W_OFFSET, B_OFFSET, ACTIVATION, A_OFFSET, A_STRIDE, Z_OFFSET, Z_STRIDE = range(9)
 N_LAYER_COLUMNS = 9
 
 GATHER, FORWARD, SOFTMAX, LOSS, BACKWARD, WEIGHTS = range(6)
+LINE, TANGENT, SLOPE, LOSS_TANGENT, BACKWARD_TANGENT = range(6, 11)  # in tangent.py
+N_PHASES = 11
 
 # What becomes of a tile of the weight gradient.
 WRITE, ACCUMULATE, UPDATE = range(3)
@@ -32,12 +34,17 @@ BLOCK = 4 * ROWS  # rows of weights whose gradient is in scratch at once
 
 
 class Model(NamedTuple):
-    """A network's layout, its parameters and the workspace of a batch, as the kernels take them."""
+    """A network's layout, its parameters and the workspace of a batch, as the kernels take them.
+
+    Where derivatives along a direction are computed (`tangent`), w, outputs, deltas and
+    sample_losses have a second half of the same layout: the direction, and what the numbers of the
+    first half change by along it.
+    """
 
     # (n_layers, N_LAYER_COLUMNS) int64; the output's ACTIVATION is identity where a loss takes Z
     layers: np.ndarray
     loss: np.int64  # code
-    phases: np.ndarray  # (len(PHASES),) int64, addresses; 0 for those not compiled
+    phases: np.ndarray  # (N_PHASES,) int64, addresses; 0 for those not compiled
     w: np.ndarray  # (n_params,) parameters
     inputs: np.ndarray  # flat: A_0, where rows are gathered
     outputs: np.ndarray  # flat: A_1 .. A_L, each (n_rows, Z_STRIDE) from Z_OFFSET on
@@ -47,6 +54,7 @@ class Model(NamedTuple):
     gradient: np.ndarray  # (n_params,), or empty where the update is fused
     no_bias: np.ndarray  # zeros, as many as the widest layer in whole vectors has outputs
     sample_losses: np.ndarray  # (n_rows,) float64
+    kept: np.ndarray  # (n_rows, 2, Z_STRIDE of layer 0): rows of Z_1 and of its tangent, or empty
 
 
 class Data(NamedTuple):
@@ -55,8 +63,9 @@ class Data(NamedTuple):
     X: np.ndarray  # (n_samples, n_0)
     labels: np.ndarray  # (n_samples,) int64, or empty
     targets: np.ndarray  # (n_samples, n_L), or empty
+    weights: np.ndarray  # (n_samples,) of the losses, or empty: all 1
     x_index: np.ndarray  # (n,) int64
-    y_index: np.ndarray  # (n,) int64
+    y_index: np.ndarray  # (n,) int64, of labels, targets and weights
 
 
 @kernel
@@ -66,11 +75,12 @@ def split(n, n_parts, part):
 
 
 @kernel
-def share(n_vectors, n_blocks, n_workers, worker):
-    """Return (start, stop) of the worker's vectors of columns and of its blocks of rows.
+def share(n_vectors, n_rows, n_workers, worker):
+    """Return (start, stop) of the worker's vectors of columns and of its rows.
 
-    Columns are divided first, and rows only as far as that balances the work better.
+    Columns are divided first, and rows, by whole tiles, only as far as that balances better.
     """
+    n_blocks = (n_rows + ROWS - 1) // ROWS
     best = n_workers
     least = np.inf
     for columns in range(n_workers, 0, -1):
@@ -82,7 +92,21 @@ def share(n_vectors, n_blocks, n_workers, worker):
                 least = load
     v0, v1 = split(n_vectors, best, worker % best)
     r0, r1 = split(n_blocks, n_workers // best, worker // best)
-    return v0, v1, r0, r1
+    return v0, v1, min(r0 * ROWS, n_rows), min(r1 * ROWS, n_rows)
+
+
+@inlined
+def n_panels(v0, v1):
+    """Return how many panels v1 - v0 vectors of columns are walked in."""
+    return (v1 - v0 + VECTORS - 1) // VECTORS
+
+
+@inlined
+def columns(v0, v1, panel, n, lanes):
+    """Return the panel's first column, its columns below n, and its vectors: equal as can be."""
+    p0, p1 = split(v1 - v0, n_panels(v0, v1), panel)
+    j0 = (v0 + p0) * lanes
+    return j0, min((p1 - p0) * lanes, n - j0), p1 - p0
 
 
 @kernel
@@ -93,27 +117,24 @@ def forward(layer, worker, n_workers, model, data, start, n_rows, mode, step, sc
     lanes = n_lanes(A)
     P = model.packed[worker]
     bias = model.scratch[worker]
-    n_vectors, n_blocks = (n_out + lanes - 1) // lanes, (n_rows + ROWS - 1) // ROWS
-    v0, v1, r0, r1 = share(n_vectors, n_blocks, n_workers, worker)
-    n_panels = (v1 - v0 + VECTORS - 1) // VECTORS
-    for panel in range(n_panels):
-        p0, p1 = split(v1 - v0, n_panels, panel)
-        j0, width = (v0 + p0) * lanes, (p1 - p0) * lanes
-        n_columns = min(width, n_out - j0)
+    v0, v1, r0, r1 = share(vectors_for(n_out, A), n_rows, n_workers, worker)
+    for panel in range(n_panels(v0, v1)):
+        j0, n_columns, n_vectors = columns(v0, v1, panel, n_out, lanes)
+        width = n_vectors * lanes
         for j in range(width):
             bias[j] = model.w[b0 + j0 + j] if b0 >= 0 and j < n_columns else 0
         for k0 in range(0, n_in, DEPTH):
             depth = min(DEPTH, n_in - k0)
             pack(model.w, w0 + k0 * n_out + j0, n_out, depth, n_columns, P)
-            for r in range(r0 * ROWS, min(r1 * ROWS, n_rows), CHUNK):
-                m = min(CHUNK, min(r1 * ROWS, n_rows) - r)
+            for r in range(r0, r1, CHUNK):
+                m = min(CHUNK, r1 - r)
                 c = z + r * ldz + j0
                 multiply(
                     A, a + r * lda + k0, lda, P, 0, width, model.outputs, c, ldz,
-                    m, depth, p1 - p0, k0 > 0,
+                    m, depth, n_vectors, k0 > 0,
                 )  # fmt: skip
                 if k0 + depth == n_in:
-                    activations.activate(code, bias, 0, model.outputs, c, ldz, m, p1 - p0)
+                    activations.activate(code, bias, 0, model.outputs, c, ldz, m, n_vectors)
 
 
 @kernel
@@ -124,25 +145,22 @@ def backward(layer, worker, n_workers, model, data, start, n_rows, mode, step, s
     D = model.deltas
     lanes = n_lanes(D)
     P = model.packed[worker]
-    n_vectors, n_blocks = (n_in + lanes - 1) // lanes, (n_rows + ROWS - 1) // ROWS
-    v0, v1, r0, r1 = share(n_vectors, n_blocks, n_workers, worker)
-    n_panels = (v1 - v0 + VECTORS - 1) // VECTORS
-    for panel in range(n_panels):
-        p0, p1 = split(v1 - v0, n_panels, panel)
-        j0, width = (v0 + p0) * lanes, (p1 - p0) * lanes
-        n_columns = min(width, n_in - j0)
+    v0, v1, r0, r1 = share(vectors_for(n_in, D), n_rows, n_workers, worker)
+    for panel in range(n_panels(v0, v1)):
+        j0, n_columns, n_vectors = columns(v0, v1, panel, n_in, lanes)
+        width = n_vectors * lanes
         for k0 in range(0, n_out, DEPTH):
             depth = min(DEPTH, n_out - k0)
             pack_transposed(model.w, w0 + j0 * n_out + k0, n_out, depth, n_columns, P)
-            for r in range(r0 * ROWS, min(r1 * ROWS, n_rows), CHUNK):
-                m = min(CHUNK, min(r1 * ROWS, n_rows) - r)
+            for r in range(r0, r1, CHUNK):
+                m = min(CHUNK, r1 - r)
                 c = a + r * lda + j0
                 multiply(
-                    D, z + r * ldz + k0, ldz, P, 0, width, D, c, lda, m, depth, p1 - p0, k0 > 0
+                    D, z + r * ldz + k0, ldz, P, 0, width, D, c, lda, m, depth, n_vectors, k0 > 0
                 )
                 if k0 + depth == n_out:
                     activations.multiply_by_derivative(
-                        code, model.outputs, c, D, c, lda, m, p1 - p0
+                        code, model.outputs, c, D, c, lda, m, n_vectors
                     )
 
 
@@ -174,15 +192,12 @@ def weights(layer, worker, n_workers, model, data, start, n_rows, mode, step, sc
     D = model.deltas
     lanes = n_lanes(A)
     G = model.scratch[worker]
-    n_vectors, n_blocks = (n_out + lanes - 1) // lanes, (n_in + ROWS - 1) // ROWS
-    v0, v1, r0, r1 = share(n_vectors, n_blocks, n_workers, worker)
-    n_panels = (v1 - v0 + VECTORS - 1) // VECTORS
-    for panel in range(n_panels):
-        p0, p1 = split(v1 - v0, n_panels, panel)
-        j0, width = (v0 + p0) * lanes, (p1 - p0) * lanes
-        n_columns = min(width, n_out - j0)
-        for i0 in range(r0 * ROWS, min(r1 * ROWS, n_in), BLOCK):
-            m = min(BLOCK, min(r1 * ROWS, n_in) - i0)
+    v0, v1, r0, r1 = share(vectors_for(n_out, A), n_in, n_workers, worker)
+    for panel in range(n_panels(v0, v1)):
+        j0, n_columns, n_vectors = columns(v0, v1, panel, n_out, lanes)
+        width = n_vectors * lanes
+        for i0 in range(r0, r1, BLOCK):
+            m = min(BLOCK, r1 - i0)
             first = w0 + i0 * n_out + j0
             if mode == ACCUMULATE:
                 _copy(model.gradient, first, n_out, G, 0, width, m, n_columns)
@@ -190,7 +205,7 @@ def weights(layer, worker, n_workers, model, data, start, n_rows, mode, step, sc
                 rowwise.prefetch(model.w, first, n_out, m, n_columns)
             multiply_transposed(
                 A, a + i0, lda, D, z + j0, ldz, G, 0, width,
-                m, n_rows, p1 - p0, mode == ACCUMULATE,
+                m, n_rows, n_vectors, mode == ACCUMULATE,
             )  # fmt: skip
             if mode == UPDATE:
                 _update(G, width, model.w, first, n_out, m, n_columns, step)
@@ -203,7 +218,7 @@ def weights(layer, worker, n_workers, model, data, start, n_rows, mode, step, sc
             if mode == ACCUMULATE:
                 _copy(model.gradient, b0 + j0, 0, g, 0, 0, 1, n_columns)
             for r in range(n_rows):
-                rowwise.add(g, 0, 0, D, z + r * ldz + j0, 0, 1, p1 - p0, 0)
+                rowwise.add(g, 0, 0, D, z + r * ldz + j0, 0, 1, n_vectors, 0)
             if mode == UPDATE:
                 _update(g, 0, model.w, b0 + j0, 0, 1, n_columns, step)
             else:
@@ -234,10 +249,17 @@ def loss(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale
         model.deltas, model.sample_losses[r0:r1],
     )  # fmt: skip
     if not losses.takes_z(model.loss):
-        n_vectors = (n_out + n_lanes(model.deltas) - 1) // n_lanes(model.deltas)
+        n_vectors = vectors_for(n_out, model.deltas)
         activations.multiply_by_derivative(
             code, model.outputs, at, model.deltas, at, ldz, r1 - r0, n_vectors
         )
+    if data.weights.size > 0:
+        for r in range(r0, r1):
+            weight = data.weights[data.y_index[start + r]]
+            model.sample_losses[r] = weight * model.sample_losses[r] if weight > 0 else 0
+            d = model.deltas[z + r * ldz : z + r * ldz + n_out]
+            for j in range(n_out):
+                d[j] = weight * d[j] if weight > 0 else 0
 
 
 @kernel
@@ -249,7 +271,7 @@ def softmax(layer, worker, n_workers, model, data, start, n_rows, mode, step, sc
     activations.softmax(
         model.outputs, at, ldz, r1 - r0, n_out, one, model.deltas, model.sample_losses[r0:r1]
     )
-    n_vectors = (n_out + n_lanes(model.deltas) - 1) // n_lanes(model.deltas)
+    n_vectors = vectors_for(n_out, model.deltas)
     rowwise.copy(model.outputs, at, ldz, model.deltas, at, ldz, r1 - r0, n_vectors, 0)
 
 
@@ -302,4 +324,8 @@ def run(model, data, schedule, start, stop, batch_size, mode, scale, steps, tota
                     total[0] += model.sample_losses[r]
                 if mode == UPDATE and not np.isfinite(total[0]):
                     return
+            elif phase == SLOPE:
+                half = len(model.sample_losses) // 2
+                for r in range(half, half + n_rows):
+                    total[1] += model.sample_losses[r]
         done[0] += 1

@@ -29,40 +29,54 @@ def line_length(typingctx, A):
     return types.intp(A), codegen
 
 
-@intrinsic
-def dot_lines(typingctx, A, a, B, b, n_lines):
-    """Return the sum of A[a + j] B[b + j] over n_lines lines."""
-    i = types.intp
+def _make_dot_lines(in_float64: bool) -> Any:
+    @intrinsic
+    def dot_lines(typingctx, A, a, B, b, n_lines):
+        i = types.intp
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        A = FlatArray(context, builder, signature.args[0], args[0], args[1], LINE_BYTES)
-        B = FlatArray(context, builder, signature.args[2], args[2], args[3], LINE_BYTES)
-        zero = ir.Constant(A.vector, [0.0] * A.n_lanes)
-        sums = [cgutils.alloca_once_value(builder, zero) for _ in range(2)]
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            A = FlatArray(context, builder, signature.args[0], args[0], args[1], LINE_BYTES)
+            B = FlatArray(context, builder, signature.args[2], args[2], args[3], LINE_BYTES)
+            element = ir.DoubleType() if in_float64 else A.vector.element
+            sum_type = ir.VectorType(element, A.n_lanes)
+            zero = ir.Constant(sum_type, [0.0] * A.n_lanes)
+            sums = [cgutils.alloca_once_value(builder, zero) for _ in range(2)]
 
-        def add_line(line: Any, total: Any) -> None:
-            at = builder.mul(line, number(A.n_lanes))
-            value = emit_fma(builder, A.load(at), B.load(at), builder.load(total))
-            builder.store(value, total)
+            def load(X: FlatArray, at: Any) -> Any:
+                line = X.load(at)
+                return line if line.type == sum_type else builder.fpext(line, sum_type)
 
-        pairs = builder.sdiv(args[4], number(2))
-        with cgutils.for_range(builder, pairs) as pair:
-            first = builder.mul(pair.index, number(2))
-            add_line(first, sums[0])
-            add_line(builder.add(first, number(1)), sums[1])
-        with builder.if_then(builder.trunc(args[4], ir.IntType(1))):
-            add_line(builder.sub(args[4], number(1)), sums[0])
-        total = builder.fadd(*(builder.load(s) for s in sums))
-        half = A.n_lanes // 2
-        while half:
-            low, high = (
-                builder.shuffle_vector(
-                    total, total, ir.Constant(ir.VectorType(ir.IntType(32), half), picks)
+            def add_line(line: Any, total: Any) -> None:
+                at = builder.mul(line, number(A.n_lanes))
+                value = emit_fma(builder, load(A, at), load(B, at), builder.load(total))
+                builder.store(value, total)
+
+            pairs = builder.sdiv(args[4], number(2))
+            with cgutils.for_range(builder, pairs) as pair:
+                first = builder.mul(pair.index, number(2))
+                add_line(first, sums[0])
+                add_line(builder.add(first, number(1)), sums[1])
+            with builder.if_then(builder.trunc(args[4], ir.IntType(1))):
+                add_line(builder.sub(args[4], number(1)), sums[0])
+            total = builder.fadd(*(builder.load(s) for s in sums))
+            half = A.n_lanes // 2
+            while half:
+                low, high = (
+                    builder.shuffle_vector(
+                        total, total, ir.Constant(ir.VectorType(ir.IntType(32), half), picks)
+                    )
+                    for picks in (list(range(half)), list(range(half, 2 * half)))
                 )
-                for picks in (list(range(half)), list(range(half, 2 * half)))
-            )
-            total = builder.fadd(low, high)
-            half //= 2
-        return builder.extract_element(total, ir.Constant(ir.IntType(32), 0))
+                total = builder.fadd(low, high)
+                half //= 2
+            return builder.extract_element(total, ir.Constant(ir.IntType(32), 0))
 
-    return A.dtype(A, i, B, i, i), codegen
+        result = types.float64 if in_float64 else A.dtype
+        return result(A, i, B, i, i), codegen
+
+    return dot_lines
+
+
+# The sum of A[a + j] B[b + j] over n_lines lines, summed in A's own type, or in float64.
+dot_lines = _make_dot_lines(in_float64=False)
+dot_lines_in_float64 = _make_dot_lines(in_float64=True)

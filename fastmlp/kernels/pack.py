@@ -13,7 +13,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from fastmlp.kernels.jit import kernel
-from fastmlp.kernels.tile import FlatArray, n_lanes, number
+from fastmlp.kernels.tile import FlatArray, n_lanes, number, vectors_for
 
 
 @intrinsic
@@ -75,7 +75,7 @@ def pack(w, offset, stride, n, width, P):
     number, never part of a result.
     """
     lanes = n_lanes(P)
-    n_vectors = (width + lanes - 1) // lanes
+    n_vectors = vectors_for(width, P)
     ld = n_vectors * lanes
     n_safe = min(n, (w.size - offset - ld) // stride + 1) if w.size >= offset + ld else 0
     for k in range(n_safe):
@@ -95,7 +95,7 @@ def pack_transposed(w, offset, stride, n, width, P):
     P has room for n rounded up to whole vectors. Lanes beyond `width` repeat the last column.
     """
     lanes = n_lanes(P)
-    n_vectors = (width + lanes - 1) // lanes
+    n_vectors = vectors_for(width, P)
     ld = n_vectors * lanes
     for v in range(n_vectors):
         j0 = v * lanes
@@ -103,7 +103,7 @@ def pack_transposed(w, offset, stride, n, width, P):
         start = offset + j0 * stride
         # A block reads whole vectors: keep those that would pass the end of w for the plain loop.
         room = w.size - (start + last * stride)
-        n_blocks = min((n + lanes - 1) // lanes, max(0, room // lanes))
+        n_blocks = min(vectors_for(n, P), max(0, room // lanes))
         for block in range(n_blocks):
             k = block * lanes
             _transpose_block(w, start + k, stride, last, P, k * ld + j0, ld)

@@ -67,8 +67,17 @@ def _tanh_derivative(builder: Any, d: Any, a: Any, _: Any) -> Any:
     return builder.fmul(d, emit_fma(builder, builder.fneg(a), a, _constant(a, 1.0)))
 
 
+def _sigmoid_curvature(builder: Any, x: Any, a: Any, _: Any) -> Any:
+    return builder.fmul(x, emit_fma(builder, _constant(a, -2.0), a, _constant(a, 1.0)))
+
+
+def _tanh_curvature(builder: Any, x: Any, a: Any, _: Any) -> Any:
+    return builder.fmul(x, builder.fmul(_constant(a, -2.0), a))
+
+
 add = _rowwise(lambda builder, x, y, _: builder.fadd(x, y))
 copy = _rowwise(lambda builder, x, y, _: y)
+multiply = _rowwise(lambda builder, x, y, _: builder.fmul(x, y))
 scale = _rowwise(lambda builder, x, y, s: builder.fmul(s, y))  # x = s * y
 relu = _rowwise(_relu)  # x = max(x + y, 0)
 # x = x + s * y
@@ -77,6 +86,9 @@ multiply_add = _rowwise(lambda builder, x, y, s: emit_fma(builder, s, y, x))
 relu_derivative = _rowwise(_relu_derivative)
 sigmoid_derivative = _rowwise(_sigmoid_derivative)
 tanh_derivative = _rowwise(_tanh_derivative)
+# x = x * phi''(z) / phi'(z), from a = phi(z)
+sigmoid_curvature = _rowwise(_sigmoid_curvature)
+tanh_curvature = _rowwise(_tanh_curvature)
 
 
 @intrinsic

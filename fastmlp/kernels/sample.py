@@ -13,14 +13,9 @@ from fastmlp.kernels.batch import A_OFFSET, ACTIVATION, N_OUT, Z_OFFSET
 from fastmlp.kernels.dot import dot_lines, line_length
 from fastmlp.kernels.jit import entry_kernel, fma, inlined, like
 from fastmlp.kernels.rowwise import load, multiply_add, scale, store
-from fastmlp.kernels.tile import multiply_row, n_lanes
+from fastmlp.kernels.tile import multiply_row, n_lanes, vectors_for
 
 UPDATE, GRADIENT = range(2)
-
-
-@inlined
-def _n_vectors(Z, n):
-    return (n + n_lanes(Z) - 1) // n_lanes(Z)
 
 
 # These take arrays, not the tuples of arrays that hold them: at each access to a member of such a
@@ -54,7 +49,7 @@ def _few_outputs(A, a, w, w0, n_out, Z, z, n_in):
 def _layer(A, a, w, row, Z, no_bias):
     """Write phi(A W + b) into Z for the row at A[a:]."""
     n_in, n_out, w0, b0, code, _, _, z, _ = row
-    n_vectors = _n_vectors(Z, n_out)
+    n_vectors = vectors_for(n_out, Z)
     if 4 * n_out <= line_length(Z):
         _few_outputs(A, a, w, w0, n_out, Z, z, n_in)
         if b0 >= 0:
@@ -132,7 +127,7 @@ def _backward(layers, w, X, x, Z, D, mode, step, G, g):
                 store(D, a + k, _dot_and_put(mode, D, d, n_out, s, step, w, at, G, g))
                 at += n_out
             code = layers[layer - 1, ACTIVATION]
-            activations.multiply_by_derivative(code, Z, a, D, a, 0, 1, _n_vectors(D, n_in))
+            activations.multiply_by_derivative(code, Z, a, D, a, 0, 1, vectors_for(n_in, D))
 
 
 @inlined
@@ -144,7 +139,7 @@ def _loss(layers, loss, Z, truth, entry, D, sample_losses):
         loss, code, Z, z, 0, 1, n_out, truth, entry, like(1, Z[0]), D, sample_losses
     )
     if not losses.takes_z(loss):
-        activations.multiply_by_derivative(code, Z, z, D, z, 0, 1, _n_vectors(D, n_out))
+        activations.multiply_by_derivative(code, Z, z, D, z, 0, 1, vectors_for(n_out, D))
     return sample_losses[0]
 
 
@@ -203,5 +198,5 @@ def jacobians(model, data, J):
             else:
                 for j in range(n_out):
                     D[z + j] = one if j == o else zero
-                activations.multiply_by_derivative(code, Z, z, D, z, 0, 1, _n_vectors(D, n_out))
+                activations.multiply_by_derivative(code, Z, z, D, z, 0, 1, vectors_for(n_out, D))
             _backward(layers, w, X, x, Z, D, GRADIENT, zero, flat, (i * n_out + o) * J.shape[2])

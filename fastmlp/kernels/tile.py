@@ -92,6 +92,12 @@ def n_lanes(typingctx, A):
     return types.intp(A), codegen
 
 
+@inlined
+def vectors_for(n, A):
+    """Return how many vectors hold n of A's numbers."""
+    return (n + n_lanes(A) - 1) // n_lanes(A)
+
+
 def number(value: int) -> Any:
     """Return an offset known at compile time."""
     return ir.Constant(ir.IntType(64), value)

@@ -1,4 +1,4 @@
-"""Update rules over flat vectors."""
+"""Update rules and inner products over flat vectors."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from numba import prange
 
 from fastmlp.kernels import rowwise
 from fastmlp.kernels.batch import split
+from fastmlp.kernels.dot import dot_lines_in_float64, line_length
 from fastmlp.kernels.jit import entry_kernel, fma, kernel, like, parallel_kernel
 from fastmlp.kernels.tile import n_lanes
 
@@ -34,3 +35,13 @@ def descend(w, g, step, n_workers, done):
     else:  # no parallel region: threads may be unsafe here
         _descend(w, g, like(step, w[0]), 0, g.size)
     done[0] += 1
+
+
+@entry_kernel
+def dot(x, y):
+    """Return the inner product of two vectors, summed in float64 in a fixed order."""
+    n_lines = x.size // line_length(x)
+    total = dot_lines_in_float64(x, 0, y, 0, n_lines)
+    for j in range(n_lines * line_length(x), x.size):
+        total = fma(np.float64(x[j]), np.float64(y[j]), total)
+    return total

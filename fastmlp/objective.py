@@ -1,0 +1,307 @@
+"""Objective: the mean loss of a network over samples, and penalties, as a function of w."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastmlp import validation
+from fastmlp.curve import Curve
+from fastmlp.directional import DirectionalPasses
+from fastmlp.kernels.updates import dot
+
+if TYPE_CHECKING:
+    from fastmlp.network import Network
+
+
+class Objective:
+    """The function E(w) that full-batch solvers minimise, ready for SciPy's optimisers as well.
+
+        ``E(w) = sum_i s_i e_i(w) / sum_i s_i + l2 / 2 * sum_l ||W_l||^2``
+
+    with the loss e_i of sample i, its weight s_i, and the Frobenius norm. Biases are not penalised.
+
+    Parameters
+    ----------
+    net : Network
+    X : array-like of shape (n_samples, n_0)
+        Used in place where it has the network's dtype and C order; otherwise converted block by
+        block in every pass. Memory maps are fine. Do not change it while the objective is in use.
+    y : array-like of shape (n_samples,) or (n_samples, n_L)
+        As in `Network.loss`.
+    sample_weight : array-like of shape (n_samples,), optional
+        Not negative, not all zero. Weight 0 equals leaving the sample out.
+    l2 : float, default=0.0
+        Strength of the penalty, 0 or more.
+    reduction : {"mean", "sum"}, default="mean"
+        Of the losses: "sum" leaves out the division. The penalty is the same.
+    kept_bytes : int, default=2**30
+        The most memory for the first layer's two products that `along` keeps, which take
+        ``2 * n_samples * n_1`` numbers, rows rounded up to an odd number of cache lines.
+
+    Attributes
+    ----------
+    net, X, y, l2, reduction
+        As given.
+    nfev, njev, nhev : int
+        Evaluations so far: passes that gave a value (those of curves among them), gradients, and
+        products with the Hessian.
+
+    Notes
+    -----
+    Samples are processed in blocks of rows. Memory beyond X, y and a few vectors of the parameters:
+    for the blocks about 16 MiB, or 256 rows' worth, and four times that once `along` or
+    `hessian_vector` has been called; then the products as `kept_bytes` allows. Results do not
+    depend on the blocks, nor on the number of threads. An objective may be used from several
+    threads: one at a time is served.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arguments that do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scipy.optimize
+    >>> import fastmlp as fm
+    >>> net = fm.Network([2, 1], output="sigmoid", dtype="float64")
+    >>> X, y = np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]]), np.array([0, 1, 1, 1])
+    >>> objective = fm.Objective(net, X, y, l2=1e-2)
+    >>> result = scipy.optimize.minimize(objective.value_and_gradient, net.init(0), jac=True)
+    >>> round(result.fun, 3)
+    0.196
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        X: Any,
+        y: Any,
+        *,
+        sample_weight: Any = None,
+        l2: float = 0.0,
+        reduction: str = "mean",
+        kept_bytes: int = 2**30,
+    ) -> None:
+        self.reduction = validation.one_of("reduction", reduction, validation.REDUCTIONS)
+        self.l2 = validation.not_negative("l2", l2)
+        self.net, self.X = net, validation.features(net, X)
+        self.y = validation.truth(net, y, len(self.X))
+        self.sample_weight = validation.sample_weight(net, sample_weight, len(self.X))
+        self.kept_bytes = validation.count("kept_bytes", kept_bytes, least=0)
+        self.nfev = self.njev = self.nhev = 0
+        self._divisor = 1.0
+        if reduction == "mean":
+            s = self.sample_weight
+            self._divisor = float(len(self.X) if s is None else dot(s, np.ones_like(s)))
+        self._begin()
+
+    def _begin(self) -> None:
+        """Have no buffers, and nothing in them."""
+        self._lock = threading.RLock()
+        self._passes = DirectionalPasses(
+            self.net, self.X, self.y, self.sample_weight, self.kept_bytes
+        )
+        self._keeps = False  # whether gradients keep the first layer's product
+        self._product_of: np.ndarray | None = None  # the w whose product is kept
+        self._curve: Curve | None = None  # whose line has been begun last
+        self._last: tuple[np.ndarray, float, np.ndarray] | None = None  # (w, value, gradient)
+
+    _BUFFERS = ("_lock", "_passes", "_keeps", "_product_of", "_curve", "_last")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in self._BUFFERS}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._begin()
+
+    def __repr__(self) -> str:
+        parts = [repr(self.net), f"{len(self.X)} samples"]
+        if self.sample_weight is not None:
+            parts.append("weighted")
+        if self.l2:
+            parts.append(f"l2={self.l2!r}")
+        return f"Objective({', '.join(parts)}, reduction={self.reduction!r})"
+
+    def __call__(self, w: Any) -> float:
+        """Return `value`."""
+        return self.value(w)
+
+    def value(self, w: Any) -> float:
+        """Return E(w). No backward pass is run.
+
+        Parameters
+        ----------
+        w : array-like of shape (n_params,)
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            For a w of another shape, and for NaN or infinity in it.
+        """
+        flat = self._checked("w", w)
+        with self._lock:
+            self.nfev += 1
+            return self._passes.loss(flat) / self._divisor + self._penalty(flat)
+
+    def gradient(self, w: Any) -> np.ndarray:
+        """Return the gradient of E at w, by backpropagation.
+
+        Parameters
+        ----------
+        w : array-like of shape (n_params,)
+
+        Returns
+        -------
+        ndarray of shape (n_params,) and of the network's dtype
+
+        Raises
+        ------
+        ValueError
+            As `value`; and where an activation has no usable derivative (step, sign).
+        """
+        return self.value_and_gradient(w)[1]
+
+    def value_and_gradient(self, w: Any) -> tuple[float, np.ndarray]:
+        """Return E(w) and its gradient, at the cost of the gradient.
+
+        Parameters
+        ----------
+        w : array-like of shape (n_params,)
+
+        Returns
+        -------
+        value : float
+        gradient : ndarray of shape (n_params,) and of the network's dtype
+
+        Raises
+        ------
+        ValueError
+            As `gradient`.
+        """
+        self.net.require_derivatives()
+        flat = self._checked("w", w)
+        gradient = np.empty_like(flat)
+        scale = 1 / self._divisor
+        with self._lock:
+            self.nfev += 1
+            self.njev += 1
+            if self._keeps:
+                self._product_of = self._curve = None
+                total = self._passes.gradient_and_products(flat, scale, gradient)
+                self._product_of = flat
+            else:
+                total = self._passes.gradient(flat, scale, gradient)
+            self._add_penalty(flat, gradient)
+            value = total / self._divisor + self._penalty(flat)
+            self._last = (flat, value, gradient.copy())
+        return value, gradient
+
+    def hessian_vector(self, w: Any, v: Any) -> np.ndarray:
+        """Return the product of the Hessian of E at w with v, exact, by the R-operator.
+
+        Parameters
+        ----------
+        w : array-like of shape (n_params,)
+        v : array-like of shape (n_params,)
+
+        Returns
+        -------
+        ndarray of shape (n_params,) and of the network's dtype
+
+        Raises
+        ------
+        ValueError
+            As `gradient`.
+
+        References
+        ----------
+        Pearlmutter, "Fast exact multiplication by the Hessian", Neural Computation 6, 1994.
+        """
+        self.net.require_derivatives()
+        flat, direction = self._checked("w", w), self._checked("v", v)
+        with self._lock:
+            self.nhev += 1
+            self._curve = None
+            product = self._passes.hessian_vector(flat, direction, 1 / self._divisor)
+        self._add_penalty(direction, product)
+        return product
+
+    def along(self, w: Any, d: Any) -> Curve:
+        """Return the curve phi(alpha) = E(w + alpha d).
+
+        The first layer is linear in alpha: ``Z_1 = X W_1 + b_1 + alpha (X D_1 + d_1)``. Both
+        products are computed once (the first one is kept from the gradient's own forward pass, if
+        that was the last computed, and at w), so that each alpha costs the other layers only. Where
+        they would take more than `kept_bytes`, they are computed anew for each alpha, to the same
+        bits.
+
+        Parameters
+        ----------
+        w : array-like of shape (n_params,)
+        d : array-like of shape (n_params,)
+
+        Returns
+        -------
+        Curve
+
+        Raises
+        ------
+        ValueError
+            As `gradient`.
+        """
+        self.net.require_derivatives()
+        curve = Curve(self._evaluate, self._checked("w", w), self._checked("d", d))
+        with self._lock:
+            self._keeps = self._passes.keeps_all
+            if self._last is not None and np.array_equal(self._last[0], curve.start):
+                _, value, gradient = self._last
+                curve.remember(0.0, value, dot(gradient, curve.direction))
+        return curve
+
+    def _evaluate(self, curve: Curve, alpha: float, with_derivative: bool) -> tuple[float, float]:
+        """Return the value at alpha and, where asked for, the derivative."""
+        w, d = curve.start, curve.direction
+        with self._lock:
+            if self._curve is not curve:
+                kept = self._product_of
+                has_product = kept is not None and np.array_equal(kept, w)
+                self._curve = None
+                self._product_of = w if has_product else None
+                self._passes.begin_line(w, d, has_product)
+                self._product_of = w if self._passes.keeps_all else None
+                self._curve = curve
+            self.nfev += 1
+            total, slope = self._passes.along(w, alpha, with_derivative)
+        value, slope = total / self._divisor, slope / self._divisor
+        if self.l2:
+            ww, wd, dd = self._inner(w, w), self._inner(w, d), self._inner(d, d)
+            value += self.l2 / 2 * (ww + alpha * (2 * wd + alpha * dd))
+            slope += self.l2 * (wd + alpha * dd)
+        return value, slope
+
+    def _checked(self, name: str, w: Any) -> np.ndarray:
+        """Return a copy of w, of the network's dtype."""
+        return np.array(validation.parameters(self.net, w, name), self.net.dtype)
+
+    def _inner(self, u: np.ndarray, v: np.ndarray) -> float:
+        """Return the inner product of the weights in u and v, biases left out."""
+        pairs = zip(self.net.weights(u), self.net.weights(v), strict=True)
+        return float(sum(dot(U.ravel(), V.ravel()) for U, V in pairs))
+
+    def _penalty(self, w: np.ndarray) -> float:
+        return self.l2 / 2 * self._inner(w, w) if self.l2 else 0.0
+
+    def _add_penalty(self, w: np.ndarray, out: np.ndarray) -> None:
+        """Add the penalty's gradient, or its Hessian times w, to out."""
+        if self.l2:
+            for W, G in zip(self.net.weights(w), self.net.weights(out), strict=True):
+                G += self.net.dtype.type(self.l2) * W
