@@ -224,19 +224,17 @@ class Workspace:
             if not self.model.phases[phase]:
                 address = _phase_address(phase, model_type, data_type, number_type)
                 self.model.phases[phase] = address
-            worth_it = self._flops(phase, layer, n_rows) >= PARALLEL_FLOPS
-            rows.append((phase, layer, n_workers if worth_it else 1))
+            shared = self._is_worth_sharing(phase, layer, n_rows)
+            rows.append((phase, layer, n_workers if shared else 1))
         return np.array(rows, np.int64).reshape(-1, 3)
 
-    def _flops(self, phase: int, layer: int, n_rows: int) -> float:
-        """Return what a phase costs, in flops or as much time as they take."""
+    def _is_worth_sharing(self, phase: int, layer: int, n_rows: int) -> bool:
         n_in, n_out = self.net.widths[layer : layer + 2]
         if phase == batch.GATHER:
-            n_bytes = n_rows * n_in * self.net.dtype.itemsize
-            return n_bytes * (PARALLEL_FLOPS / PARALLEL_BYTES)
+            return n_rows * n_in * self.net.dtype.itemsize >= PARALLEL_BYTES
         if phase in WITHOUT_PRODUCTS or (phase, layer) == (batch.TANGENT, 0):
-            return n_rows * n_out * FLOPS_PER_OUTPUT
-        return 2 * n_rows * n_in * n_out
+            return n_rows * n_out * FLOPS_PER_OUTPUT >= PARALLEL_FLOPS
+        return 2 * n_rows * n_in * n_out >= PARALLEL_FLOPS
 
     def predictions(self, n_rows: int) -> np.ndarray:
         """Return the view (n_rows, n_L) of the output layer's A."""

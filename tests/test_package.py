@@ -261,14 +261,20 @@ def test_a_memory_map_is_never_copied_whole(name, dtype, n, tmp_path, monkeypatc
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("in_blocks", [False, True])
-def test_at_most_two_copies_of_the_parameters(name, in_blocks, monkeypatch):
-    """What is trained, and the gradient of a batch too slow to be done at once."""
+def test_copies_of_the_parameters(name, in_blocks, monkeypatch):
+    """What is trained, and the gradient of a batch too slow to be done at once.
+
+    An objective: w, its gradient and what it remembers of it. A curve: w, d, and where it is at.
+    """
     if in_blocks:
         monkeypatch.setattr(trainers, "LONGEST_SECONDS", -1)
     net = fm.Network([1000, 4000], loss="squared_error")
     w, X, y = net.init(rng=0), np.zeros((50, 1000), "f4"), np.zeros((50, 4000), "f4")
     call = calls(net, w, X, y)[name]
     call()
-    copies = {"predict": 0, "loss": 0, "gradient": 1, "sgd": 1}.get(name, 1 + in_blocks)
-    workspaces = 50 * (1000 + 4000) * 2 * 4 + 2 * MEBIBYTE * numba.config.NUMBA_NUM_THREADS
+    copies = {"predict": 0, "loss": 0, "gradient": 1, "sgd": 1, "objective": 3, "curve": 4}
+    copies = copies.get(name, 1 + in_blocks)
+    workspaces = (2 if name == "curve" else 1) * 50 * (
+        1000 + 4000
+    ) * 2 * 4 + 2 * MEBIBYTE * numba.config.NUMBA_NUM_THREADS
     assert peak_of(call) < copies * w.nbytes + workspaces + 2 * MEBIBYTE
