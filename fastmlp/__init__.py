@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastmlp import sources
+    from fastmlp.diagnostics import directional_derivative, is_descent_direction
     from fastmlp.network import Network
     from fastmlp.objective import Objective
-    from fastmlp.solvers import minibatch_sgd, schedules, sgd
+    from fastmlp.solvers import line_search, schedules
+    from fastmlp.solvers.gradient_descent import gradient_descent
+    from fastmlp.solvers.minimize import minimize
+    from fastmlp.solvers.stochastic import minibatch_sgd, sgd
 
 __version__ = "0.1.0"
 
@@ -18,12 +22,32 @@ __version__ = "0.1.0"
 _NAMES = {
     "Network": "fastmlp.network",
     "Objective": "fastmlp.objective",
-    "minibatch_sgd": "fastmlp.solvers",
-    "sgd": "fastmlp.solvers",
+    "directional_derivative": "fastmlp.diagnostics",
+    "gradient_descent": "fastmlp.solvers.gradient_descent",
+    "is_descent_direction": "fastmlp.diagnostics",
+    "minibatch_sgd": "fastmlp.solvers.stochastic",
+    "minimize": "fastmlp.solvers.minimize",
+    "sgd": "fastmlp.solvers.stochastic",
 }
-_MODULES = {"schedules": "fastmlp.solvers.schedules", "sources": "fastmlp.sources"}
+_MODULES = {
+    "line_search": "fastmlp.solvers.line_search",
+    "schedules": "fastmlp.solvers.schedules",
+    "sources": "fastmlp.sources",
+}
 
-__all__ = ["Network", "Objective", "minibatch_sgd", "schedules", "sgd", "sources"]
+__all__ = [
+    "Network",
+    "Objective",
+    "directional_derivative",
+    "gradient_descent",
+    "is_descent_direction",
+    "line_search",
+    "minibatch_sgd",
+    "minimize",
+    "schedules",
+    "sgd",
+    "sources",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -121,7 +121,10 @@ class Curve:
             self._derivatives[alpha] = derivative
 
     def _rounded(self, alpha: Any) -> float:
-        if not isinstance(alpha, (numbers.Real, np.ndarray)) or isinstance(alpha, bool):
+        is_number = isinstance(alpha, numbers.Real) or (
+            isinstance(alpha, np.ndarray) and alpha.ndim == 0 and alpha.dtype.kind in "iuf"
+        )
+        if not is_number or isinstance(alpha, (bool, np.bool_)):
             raise TypeError(f"alpha must be a number; got {alpha!r}")
         with np.errstate(over="ignore"):
             rounded = float(self.start.dtype.type(alpha))

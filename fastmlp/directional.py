@@ -73,16 +73,17 @@ class DirectionalPasses(Passes):
         self.keeps_all = 2 * self.n_samples * self._stride * net.dtype.itemsize <= kept_bytes
         self._kept = np.empty(0, net.dtype)  # of all samples
         self._block = np.empty(0, net.dtype)  # of a block of rows
-        self._tangent_workspace: Workspace | None = None
 
     def _line(self) -> Workspace:
-        """Return the workspace whose w is [w + alpha d, d], allocated at first use."""
-        if self._tangent_workspace is None:
+        """Return the workspace whose w is [w + alpha d, d]; it serves the gradient as well."""
+        workspace = self._workspaces.get("gradient")
+        if workspace is None or not workspace.model.w.size:
             half = self.net.n_params + LINE_BYTES
             w = allocate(2 * half, self.net.dtype)
             w[:] = 0
-            self._tangent_workspace = Workspace(self.net, self.n_rows, w, "gradient", tangent=True)
-        return self._tangent_workspace
+            workspace = Workspace(self.net, self.n_rows, w, "gradient", tangent=True)
+            self._workspaces["gradient"] = workspace
+        return workspace
 
     def _halves(self) -> tuple[np.ndarray, np.ndarray]:
         w = self._line().model.w
@@ -111,7 +112,7 @@ class DirectionalPasses(Passes):
     ) -> None:
         """Write Z_1 (half 0) and V_1 (half 1) of a block into the kept rows; leave its inputs."""
         model, data = workspace.model, self.data(start, stop)
-        program = PRODUCT
+        phases = PRODUCT
         for half in halves:
             linear = model.layers[:1].copy()
             row, w_half = linear[0], half * (len(w) // 2)
@@ -120,21 +121,21 @@ class DirectionalPasses(Passes):
             row[batch.B_OFFSET] += w_half if self.net.bias else 0
             row[batch.Z_OFFSET], row[batch.Z_STRIDE] = half * self._stride, 2 * self._stride
             product = model._replace(layers=linear, outputs=kept, w=w)
-            self.run(workspace, product, data, stop - start, program=program)
-            program = PRODUCT[1:]  # gathered once
+            self.run(workspace, product, data, stop - start, phases=phases)
+            phases = PRODUCT[1:]  # gathered once
 
     def gradient_and_products(self, w: np.ndarray, scale: float, out: np.ndarray) -> float:
         """As `gradient`, and keep Z_1 of all samples on the way; only where `keeps_all`."""
         workspace = self.workspace("gradient")
         model = workspace.model._replace(w=self._flat(w), gradient=out)
-        program = (*self._value, *backward(self.net))
+        phases = (*self._value, *backward(self.net))
         total = np.zeros(2)
         for start, stop in self.blocks():
             kept = self._kept_rows(start, stop, True)
             self._products(workspace, model.w, start, stop, kept, (0,))
             self.run(
                 workspace, model._replace(kept=kept), self.data(start, stop, with_X=False),
-                stop - start, program=program,
+                stop - start, phases=phases,
                 mode=batch.ACCUMULATE if start else batch.WRITE, scale=scale, total=total,
             )  # fmt: skip
         return float(total[0])
@@ -164,7 +165,7 @@ class DirectionalPasses(Passes):
             self.run(
                 workspace, workspace.model._replace(kept=kept),
                 self.data(start, stop, with_X=False), stop - start,
-                program=self._slope if with_slope else self._value,
+                phases=self._slope if with_slope else self._value,
                 step=np.array([alpha]), total=total,
             )  # fmt: skip
         return float(total[0]), float(total[1])
@@ -186,14 +187,14 @@ class DirectionalPasses(Passes):
             data = self.data(start, stop, with_X=False)
             self.run(
                 workspace, model._replace(kept=kept), data, n_rows,
-                program=self._curvature, scale=scale,
+                phases=self._curvature, scale=scale,
             )  # fmt: skip
             a_rd = model._replace(deltas=model.deltas[half:], gradient=out)
-            self.run(workspace, a_rd, data, n_rows, program=every, mode=mode)
+            self.run(workspace, a_rd, data, n_rows, phases=every, mode=mode)
             t_d = model._replace(
                 outputs=model.outputs[half:], layers=without_biases, gradient=second
             )
-            self.run(workspace, t_d, data, n_rows, program=every[1:], mode=mode)
+            self.run(workspace, t_d, data, n_rows, phases=every[1:], mode=mode)
         out += second
         return out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,8 @@ class Objective:
     net : Network
     X : array-like of shape (n_samples, n_0)
         Used in place where it has the network's dtype and C order; otherwise converted block by
-        block in every pass. Memory maps are fine. Do not change it while the objective is in use.
+        block in every pass. Memory maps are fine. Neither X nor y is copied: do not change them
+        while the objective is in use.
     y : array-like of shape (n_samples,) or (n_samples, n_L)
         As in `Network.loss`.
     sample_weight : array-like of shape (n_samples,), optional
@@ -88,9 +90,11 @@ class Objective:
     ) -> None:
         self.reduction = validation.one_of("reduction", reduction, validation.REDUCTIONS)
         self.l2 = validation.not_negative("l2", l2)
+        if self.l2 > np.finfo(net.dtype).max:
+            raise ValueError(f"l2 is {l2!r}, beyond the range of {net.dtype}")
         self.net, self.X = net, validation.features(net, X)
         self.y = validation.truth(net, y, len(self.X))
-        self.sample_weight = validation.sample_weight(net, sample_weight, len(self.X))
+        self.sample_weight = validation.sample_weight(net, sample_weight, len(self.X), reduction)
         self.kept_bytes = validation.count("kept_bytes", kept_bytes, least=0)
         self.nfev = self.njev = self.nhev = 0
         self._divisor = 1.0
@@ -101,7 +105,7 @@ class Objective:
 
     def _begin(self) -> None:
         """Have no buffers, and nothing in them."""
-        self._lock = threading.RLock()
+        self._lock, self._process = threading.RLock(), os.getpid()
         self._passes = DirectionalPasses(
             self.net, self.X, self.y, self.sample_weight, self.kept_bytes
         )
@@ -110,7 +114,13 @@ class Objective:
         self._curve: Curve | None = None  # whose line has been begun last
         self._last: tuple[np.ndarray, float, np.ndarray] | None = None  # (w, value, gradient)
 
-    _BUFFERS = ("_lock", "_passes", "_keeps", "_product_of", "_curve", "_last")
+    _BUFFERS = ("_lock", "_process", "_passes", "_keeps", "_product_of", "_curve", "_last")
+
+    def _served(self) -> threading.RLock:
+        """Return what to hold while the buffers are in use."""
+        if self._process != os.getpid():  # a fork: whoever held the lock is not here
+            self._begin()
+        return self._lock
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name not in self._BUFFERS}
@@ -148,7 +158,7 @@ class Objective:
             For a w of another shape, and for NaN or infinity in it.
         """
         flat = self._checked("w", w)
-        with self._lock:
+        with self._served():
             self.nfev += 1
             return self._passes.loss(flat) / self._divisor + self._penalty(flat)
 
@@ -168,7 +178,7 @@ class Objective:
         ValueError
             As `value`; and where an activation has no usable derivative (step, sign).
         """
-        return self.value_and_gradient(w)[1]
+        return self._backpropagate(w)[1]
 
     def value_and_gradient(self, w: Any) -> tuple[float, np.ndarray]:
         """Return E(w) and its gradient, at the cost of the gradient.
@@ -187,12 +197,16 @@ class Objective:
         ValueError
             As `gradient`.
         """
+        value_and_gradient = self._backpropagate(w)
+        self.nfev += 1
+        return value_and_gradient
+
+    def _backpropagate(self, w: Any) -> tuple[float, np.ndarray]:
         self.net.require_derivatives()
         flat = self._checked("w", w)
         gradient = np.empty_like(flat)
         scale = 1 / self._divisor
-        with self._lock:
-            self.nfev += 1
+        with self._served():
             self.njev += 1
             if self._keeps:
                 self._product_of = self._curve = None
@@ -228,7 +242,7 @@ class Objective:
         """
         self.net.require_derivatives()
         flat, direction = self._checked("w", w), self._checked("v", v)
-        with self._lock:
+        with self._served():
             self.nhev += 1
             self._curve = None
             product = self._passes.hessian_vector(flat, direction, 1 / self._divisor)
@@ -260,7 +274,7 @@ class Objective:
         """
         self.net.require_derivatives()
         curve = Curve(self._evaluate, self._checked("w", w), self._checked("d", d))
-        with self._lock:
+        with self._served():
             self._keeps = self._passes.keeps_all
             if self._last is not None and np.array_equal(self._last[0], curve.start):
                 _, value, gradient = self._last
@@ -270,7 +284,7 @@ class Objective:
     def _evaluate(self, curve: Curve, alpha: float, with_derivative: bool) -> tuple[float, float]:
         """Return the value at alpha and, where asked for, the derivative."""
         w, d = curve.start, curve.direction
-        with self._lock:
+        with self._served():
             if self._curve is not curve:
                 kept = self._product_of
                 has_product = kept is not None and np.array_equal(kept, w)

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastmlp.kernels import batch
 from fastmlp.threads import workers
-from fastmlp.workspace import Program, Workspace, blocks, pass_rows, samples, writeable
+from fastmlp.workspace import Program, Workspace, blocks, pass_rows, program, samples, writeable
 
 if TYPE_CHECKING:
     from fastmlp.network import Network
@@ -54,11 +54,12 @@ class Passes:
 
     def loss(self, w: np.ndarray) -> float:
         """Return the sum of the weighted losses."""
-        workspace = self.workspace("loss")
+        workspace, phases = self.workspace("gradient"), program(self.net, "loss")
         model = workspace.model._replace(w=self._flat(w))
         total = np.zeros(2)
         for start, stop in self.blocks():
-            self.run(workspace, model, self.data(start, stop), stop - start, total=total)
+            data = self.data(start, stop)
+            self.run(workspace, model, data, stop - start, phases=phases, total=total)
         return float(total[0])
 
     def gradient(self, w: np.ndarray, scale: float, out: np.ndarray) -> float:
@@ -79,7 +80,7 @@ class Passes:
         return iter(blocks(self.n_samples, self.n_rows))
 
     def workspace(self, purpose: str) -> Workspace:
-        """Return the workspace of a purpose, allocated at first use."""
+        """Return the workspace to "predict", or for losses and the "gradient"; one of each."""
         if purpose not in self._workspaces:
             no_w = np.empty(0, self.net.dtype)
             self._workspaces[purpose] = Workspace(self.net, self.n_rows, no_w, purpose)
@@ -103,16 +104,16 @@ class Passes:
         data: batch.Data,
         n_rows: int,
         *,
-        program: Program | None = None,
+        phases: Program | None = None,
         mode: int = batch.WRITE,
         scale: float = 1.0,
         step: np.ndarray = _NO_STEP,
         total: np.ndarray | None = None,
     ) -> None:
-        """Do a program for one block of rows."""
+        """Do the phases, by default the workspace's own, for one block of rows."""
         total = np.zeros(2) if total is None else total
         with workers() as n_workers:
-            schedule = workspace.schedule(n_rows, n_workers, program)
+            schedule = workspace.schedule(n_rows, n_workers, phases)
             batch.run(
                 model, data, schedule, 0, n_rows, n_rows, mode, scale, step, total, _UNCOUNTED
             )

@@ -119,19 +119,23 @@ def _over(E, M):
 
 
 class Expected:
-    """The twin's numbers, each with the deviation `E_...` that the dtype's rounding gives it."""
+    """The twin's numbers, each with the deviation `E_...` that the dtype's rounding gives it.
 
-    def __init__(self, network, w, X, y=None):
+    `sizes`, pairs as in `layers`, are what roundings in products are proportional to.
+    """
+
+    def __init__(self, network, w, X, y=None, sizes=None):
         self.net = net = naive.twin(network)
         self.u = u = float(np.finfo(network.dtype).eps)
         self.layers = naive.unpack(net, w)
         self.Z, self.A = naive.forward(net, w, X)
         self.Y = None if y is None else naive.targets(net, y)
         self.E_A, self.E_Z = [np.zeros_like(self.A[0])], []
-        for (W, b), name, A_in, Z, A in zip(
-            self.layers, net.activations, self.A, self.Z, self.A[1:], strict=False
-        ):
-            rounding = u * np.sqrt(len(W) + 2) * (abs(A_in) @ abs(W) + abs(b))
+        for (W, _), (size_W, size_b), name, A_in, Z, A in zip(
+            self.layers, sizes or self.layers, net.activations, self.A, self.Z, self.A[1:],
+            strict=False,
+        ):  # fmt: skip
+            rounding = u * np.sqrt(len(W) + 2) * (abs(A_in) @ abs(size_W) + abs(size_b))
             E_Z = np.hypot(_over(self.E_A[-1], W), rounding)
             self.E_Z.append(E_Z)
             self.E_A.append(self._activation_error(name, Z, A, E_Z))
@@ -195,8 +199,8 @@ class Expected:
         """(expected, deviation), each (n, n_L)."""
         return self.A[-1], self.E_A[-1]
 
-    def loss(self, reduction="mean"):
-        """(expected, deviation) of the reduced loss."""
+    def losses(self):
+        """(expected, deviation of float64's errors, of the dtype's) of each sample's loss (n,)."""
         losses = naive.loss_from_last_layer(self.net, self.Z[-1], self.A[-1], self.Y)
         Z, A, Y, u = self.Z[-1], self.A[-1], self.Y, self.u
         if self.net.loss in SQUARED:
@@ -208,9 +212,13 @@ class Expected:
             E += (u * (4 + np.sqrt(A.shape[1]) + np.ptp(Z, axis=1) * A.min(axis=1))) ** 2
         eps = np.finfo(np.float64).eps
         magnitude = (abs(losses) + abs(Z).sum(axis=1)) * (len(Z) + A.shape[1] + 8)
-        deviation = np.sqrt(E.sum()) + eps * magnitude.sum()
+        return losses, eps * magnitude, np.sqrt(E)
+
+    def loss(self, reduction="mean"):
+        """(expected, deviation) of the reduced loss."""
+        losses, wide, E = self.losses()
         scale = len(losses) if reduction == "mean" else 1
-        return naive.reduce(losses, reduction), deviation / scale
+        return naive.reduce(losses, reduction), (np.sqrt((E**2).sum()) + wide.sum()) / scale
 
     def gradient(self, reduction="mean"):
         """(expected, deviation), each (n_params,)."""

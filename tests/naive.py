@@ -242,6 +242,105 @@ def collapse(net, w):
     return linear, pack(linear, [(product, shift)])
 
 
+# Objective -----------------------------------------------------------------------------------
+
+
+def activation_second_derivative(name, z):
+    """phi''(z), for activations that act on each number by itself; relu''(0) is 0."""
+    match name:
+        case "identity" | "relu":
+            return np.zeros_like(z)
+        case "sigmoid":
+            return sigmoid(z) * sigmoid(-z) * (sigmoid(-z) - sigmoid(z))
+        case "tanh":
+            return -2 * np.tanh(z) * (1 - np.tanh(z) ** 2)
+    raise ValueError(f"{name} has no derivative that is of use")
+
+
+def tangent_through_activation(name, z, t, d_a, t_d):
+    """Derivative of `through_activation`, where z moves along t and d_a along t_d."""
+    result = through_activation(name, z, t_d)
+    if name == "softmax":  # product rule for a (d_a - d_a . a)
+        a, t_a = softmax(z), through_activation(name, z, t)
+        inner, t_inner = ((d_a * v).sum(axis=1, keepdims=True) for v in (a, t_a))
+        return result + t_a * (d_a - inner) - a * t_inner
+    return result + d_a * activation_second_derivative(name, z) * t
+
+
+def tangents(net, w, d, Z, A):
+    """Derivatives of [Z_1 .. Z_L] and [A_0 .. A_L], where w moves along d: forward mode."""
+    T_Z, T_A = [], [np.zeros_like(A[0])]
+    layers, moves = unpack(net, w), unpack(net, d)
+    for i, name in enumerate(net.activations):
+        (W, _), (V, c) = layers[i], moves[i]
+        T_Z.append(T_A[i] @ W + A[i] @ V + c)
+        T_A.append(through_activation(name, Z[i], T_Z[i]))
+    return T_Z, T_A
+
+
+@dataclass(frozen=True)
+class Objective:
+    """E(w) = sum of s_i e_i, over the sum of s_i for "mean", + l2 / 2 * sum of ||W_l||^2."""
+
+    net: Net
+    X: np.ndarray
+    y: np.ndarray
+    sample_weight: np.ndarray | None = None
+    l2: float = 0.0
+    reduction: str = "mean"
+
+    def factors(self):
+        """What each sample's loss is multiplied by (n,)."""
+        s = np.ones(len(self.X)) if self.sample_weight is None else self.sample_weight
+        s = np.asarray(s, dtype=np.float64)
+        return s / s.sum() if self.reduction == "mean" else s
+
+    def without_biases(self, w):
+        """w, its biases replaced by 0."""
+        return pack(self.net, [(W, 0 * b) for W, b in unpack(self.net, w)])
+
+    def value(self, w):
+        """E(w)."""
+        losses = self.factors() @ sample_losses(self.net, w, self.X, self.y)
+        return losses + self.l2 / 2 * (self.without_biases(w) ** 2).sum()
+
+    def gradient(self, w):
+        """Gradient of E at w, by backpropagation."""
+        Z, A = forward(self.net, w, self.X)
+        D = loss_derivative(self.net, Z[-1], A[-1], targets(self.net, self.y))
+        D = self.factors()[:, None] * D
+        return backward(self.net, w, Z, A, D) + self.l2 * self.without_biases(w)
+
+    def slope(self, w, d):
+        """Derivative of E(w + alpha d) by alpha at 0, by forward mode."""
+        Z, A = forward(self.net, w, self.X)
+        T_Z, _ = tangents(self.net, w, d, Z, A)
+        D = loss_derivative(self.net, Z[-1], A[-1], targets(self.net, self.y))
+        losses = self.factors() @ (D * T_Z[-1]).sum(axis=1)
+        return losses + self.l2 * (self.without_biases(w) @ self.without_biases(d))
+
+    def hessian_vector(self, w, v):
+        """H(w) v: the derivative of backpropagation, where w moves along v (Pearlmutter 1994)."""
+        net, Y = self.net, targets(self.net, self.y)
+        Z, A = forward(net, w, self.X)
+        T_Z, T_A = tangents(net, w, v, Z, A)
+        D, T_D = loss_derivative(net, Z[-1], A[-1], Y), T_A[-1]
+        if net.loss in ("squared_error", "half_squared_error"):
+            factor = 2 if net.loss == "squared_error" else 1
+            D_A, T_D_A = factor * (A[-1] - Y), factor * T_A[-1]
+            T_D = tangent_through_activation(net.activations[-1], Z[-1], T_Z[-1], D_A, T_D_A)
+        D, T_D = self.factors()[:, None] * D, self.factors()[:, None] * T_D
+        layers, moves, pieces = unpack(net, w), unpack(net, v), []
+        for i in reversed(range(len(layers))):
+            pieces.insert(0, (T_A[i].T @ D + A[i].T @ T_D, T_D.sum(axis=0)))
+            if i > 0:
+                name, W, V = net.activations[i - 1], layers[i][0], moves[i][0]
+                D_A, T_D_A = D @ W.T, T_D @ W.T + D @ V.T
+                T_D = tangent_through_activation(name, Z[i - 1], T_Z[i - 1], D_A, T_D_A)
+                D = through_activation(name, Z[i - 1], D_A)
+        return pack(net, pieces) + self.l2 * self.without_biases(v)
+
+
 # Descent -------------------------------------------------------------------------------------
 
 

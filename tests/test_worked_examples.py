@@ -245,6 +245,38 @@ def test_twin_cross_entropies():
     assert naive.loss(many, [1.0, 0.0], far, [1]) == 0
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("hidden", [("tanh", "relu"), ("sigmoid", "tanh"), ("relu", "identity")])
+@pytest.mark.parametrize(("output", "loss"), SMOOTH_LOSSES)
+def test_twin_objective(output, loss, hidden, bias, reduction):
+    """Each derivative is that of the one before it, along the axes or a direction."""
+    net, w, X, y = problem(output, loss, hidden, bias)
+    rng = np.random.default_rng(8)
+    s, d = rng.integers(0, 4, size=6), rng.normal(size=w.size)
+    objective = naive.Objective(net, X, y, s, 0.3, reduction)
+
+    weighted = s @ naive.sample_losses(net, w, X, y) / (s.sum() if reduction == "mean" else 1)
+    squares = sum((W**2).sum() for W, _ in naive.unpack(net, w))
+    assert_allclose(objective.value(w), weighted + 0.15 * squares)
+    gradient = naive.finite_difference_gradient(objective.value, w)
+    size = abs(gradient).max()
+    assert_allclose(objective.gradient(w), gradient, rtol=1e-7, atol=1e-9 * size)
+    slope = naive.finite_difference_gradient(lambda alpha: objective.value(w + alpha * d), [0.0])
+    assert_allclose(objective.slope(w, d), slope[0], rtol=1e-7, atol=1e-9 * size)
+    hessian = naive.finite_difference_gradient(objective.gradient, w)
+    atol = 1e-9 * abs(hessian).max()
+    assert_allclose(objective.hessian_vector(w, d), hessian @ d, rtol=1e-7, atol=atol)
+
+
+def test_twin_objective_without_weights():
+    net, w, X, y = problem("softmax", "cross_entropy")
+    for reduction in ("mean", "sum"):
+        objective = naive.Objective(net, X, y, reduction=reduction)
+        assert_allclose(objective.value(w), naive.loss(net, w, X, y, reduction))
+        assert_allclose(objective.gradient(w), naive.gradient(net, w, X, y, reduction))
+
+
 def test_twin_descent():
     net, w, X, y = problem("softmax", "cross_entropy")
     order = np.array([[4, 1, 3, 0, 5, 2], [2, 2, 0, 1, 5, 5]])

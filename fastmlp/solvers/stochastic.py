@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +12,17 @@ import numpy as np
 from fastmlp import validation
 from fastmlp.kernels.batch import Data
 from fastmlp.solvers import orders, schedules
+from fastmlp.solvers.reports import (
+    DIVERGED,
+    DONE,
+    INTERRUPTED,
+    STOPPED,
+    History,
+    asks_to_stop,
+    checked_callback,
+    finished,
+    progress_bar,
+)
 from fastmlp.solvers.trainers import BatchTrainer, SampleTrainer
 from fastmlp.workspace import samples
 
@@ -22,9 +31,6 @@ if TYPE_CHECKING:
 
     from fastmlp.network import Network
 
-DONE, STOPPED, INTERRUPTED, DIVERGED = range(4)
-# A progress bar is worth showing once the work has lasted so many seconds.
-PROGRESS_DELAY = 1.0
 # X of another dtype or layout is converted in runs of about so many bytes, or one batch.
 CONVERTED_BYTES = 4 * 2**20
 
@@ -170,9 +176,7 @@ class _Settings:
         self.epochs = validation.count("epochs", epochs)
         self.order = validation.one_of("order", order, orders.KINDS)
         self.rng = validation.generator(rng)
-        if callback is not None and not callable(callback):
-            raise TypeError(f"callback must be callable or None; got {callback!r}")
-        self.callback = callback
+        self.callback = checked_callback(callback)
         self.w = validation.parameters(net, w)
         self.X = validation.features(net, X)
         self.y = validation.truth(net, y, len(self.X))
@@ -199,45 +203,13 @@ class _Settings:
         return samples(self.net, X, y, x_index, y_index)
 
 
-class _History:
-    """What is recorded of each complete epoch: loss, last step size, seconds since the start."""
-
-    NAMES = ("loss", "step", "seconds")
-
-    def __init__(self) -> None:
-        self._table = np.empty((len(self.NAMES), 16))
-        self.n_epochs = 0
-
-    def append(self, *values: float) -> None:
-        """Record an epoch."""
-        if self.n_epochs == self._table.shape[1]:
-            self._table = np.concatenate([self._table, np.empty_like(self._table)], axis=1)
-        self._table[:, self.n_epochs] = values
-        self.n_epochs += 1
-
-    def result(self, trainer: SampleTrainer | BatchTrainer) -> OptimizeResult:
-        """Return what is known so far."""
-        # Imported when the first batch is long trained: SciPy's optimisers take a while to load.
-        from scipy.optimize import OptimizeResult
-
-        rows = self._table[:, : self.n_epochs].copy()
-        history = OptimizeResult(zip(self.NAMES, rows, strict=True))
-        return OptimizeResult(
-            x=trainer.parameters,
-            fun=float(history.loss[-1]) if self.n_epochs else math.nan,
-            nit=int(trainer.done[0]),
-            n_epochs=self.n_epochs,
-            history=history,
-        )
-
-
 def _train(
     trainer: SampleTrainer | BatchTrainer, settings: _Settings, progress: bool | None
 ) -> OptimizeResult:
-    history = _History()
+    history = History("loss", "step", "seconds")
     order = orders.Order(settings.order, len(settings.X), settings.rng)
     status = DONE
-    with _progress_bar(progress, settings.epochs * len(settings.X)) as bar:
+    with progress_bar(progress, settings.epochs * len(settings.X), "samples") as bar:
         try:
             began = time.perf_counter()
             for _ in range(settings.epochs):
@@ -248,15 +220,15 @@ def _train(
                 history.append(mean_loss, last_step, time.perf_counter() - began)
                 if not bar.disable:
                     bar.set_postfix(loss=f"{mean_loss:.4g}", refresh=False)
-                callback = settings.callback
-                if callback is not None and _asks_to_stop(callback, history.result(trainer)):
+                if settings.callback and asks_to_stop(settings.callback, _result(history, trainer)):
                     status = STOPPED
                     break
             if status in (DONE, STOPPED) and not validation.all_finite(trainer.parameters):
                 status = DIVERGED
         except KeyboardInterrupt:
             status = INTERRUPTED
-    return _finished(history.result(trainer), status)
+    result = _result(history, trainer)
+    return finished(result, status, _message(status, result.n_epochs, result.nit))
 
 
 def _epoch(
@@ -279,36 +251,26 @@ def _epoch(
     return float(total[0]) / n, float(steps[-1])
 
 
-def _asks_to_stop(callback: Callable[[OptimizeResult], object], result: OptimizeResult) -> bool:
-    try:
-        answer = callback(result)
-        return isinstance(answer, (bool, np.bool_)) and bool(answer)
-    except StopIteration:
-        return True
+def _result(history: History, trainer: SampleTrainer | BatchTrainer) -> OptimizeResult:
+    from scipy.optimize import OptimizeResult
+
+    arrays = history.arrays()
+    return OptimizeResult(
+        x=trainer.parameters,
+        fun=float(arrays.loss[-1]) if len(history) else math.nan,
+        nit=int(trainer.done[0]),
+        n_epochs=len(history),
+        history=arrays,
+    )
 
 
-def _progress_bar(progress: bool | None, n_samples: int) -> Any:
-    from tqdm import tqdm
-
-    terminal = sys.stderr is not None and sys.stderr.isatty()
-    show = terminal if progress is None else progress and sys.stderr is not None
-    delay = PROGRESS_DELAY if progress is None else 0
-    return tqdm(total=n_samples, unit=" samples", unit_scale=True, disable=not show, delay=delay)
-
-
-def _finished(result: OptimizeResult, status: int) -> OptimizeResult:
-    epoch, updates = result.n_epochs, result.nit
-    result.status = status
-    result.success = status in (DONE, STOPPED)
-    result.message = {
-        DONE: f"All {epoch} epochs done." if epoch > 1 else "The epoch is done.",
-        STOPPED: f"Stopped by the callback after epoch {epoch}.",
-        INTERRUPTED: f"Interrupted after {updates} updates and {epoch} complete epochs.",
+def _message(status: int, n_epochs: int, n_updates: int) -> str:
+    return {
+        DONE: f"All {n_epochs} epochs done." if n_epochs > 1 else "The epoch is done.",
+        STOPPED: f"Stopped by the callback after epoch {n_epochs}.",
+        INTERRUPTED: f"Interrupted after {n_updates} updates and {n_epochs} complete epochs.",
         DIVERGED: (
-            f"Diverged after {updates} updates: the loss or a parameter is not finite. "
+            f"Diverged after {n_updates} updates: the loss or a parameter is not finite. "
             "A smaller step may help."
         ),
     }[status]
-    if not result.success:
-        warnings.warn(result.message, RuntimeWarning, stacklevel=4)
-    return result

@@ -1,0 +1,273 @@
+"""The first minimiser of a curve: bracketed from a guess, then refined by values and slopes."""
+
+from __future__ import annotations
+
+import enum
+import math
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+MOST_TRIALS = 50  # of one search
+REACH = 1e10  # a minimiser so many times nearer or farther than the first trial is not looked for
+GROWTH = (1.0, 1.1, 2.0, 10.0)  # each trial outwards is at least so many times the one before
+NOISE = 32  # differences between values below so many ulps of phi(0) say nothing
+
+
+class Curve(Protocol):
+    """What a search asks of a curve; an alpha that is asked for again must cost nothing."""
+
+    @property
+    def direction(self) -> np.ndarray:
+        """The direction d; its dtype is the precision of the curve."""
+
+    @property
+    def evaluations(self) -> int:
+        """Passes over the data made so far."""
+
+    def __call__(self, alpha: float, /) -> float:
+        """Return phi(alpha)."""
+
+    def value_and_derivative(self, alpha: float, /) -> tuple[float, float]:
+        """Return phi(alpha) and phi'(alpha)."""
+
+
+class Outcome(enum.Enum):
+    """How a search ended, with a message."""
+
+    FOUND = "A step was found."
+    ZERO_DIRECTION = "The direction is zero."
+    NOT_DESCENT = "The direction is not one of descent."
+    NOT_FINITE = "The objective, or its derivative along the direction, is not finite."
+    ENDLESS = "The objective decreases along the direction as far as it was followed."
+    NO_DECREASE = "No acceptable step was found: at working precision nothing lies lower."
+
+
+class Point(NamedTuple):
+    """alpha, phi(alpha), phi'(alpha)."""
+
+    alpha: float
+    value: float
+    slope: float
+
+    @property
+    def finite(self) -> bool:
+        """Whether value and slope are."""
+        return math.isfinite(self.value) and math.isfinite(self.slope)
+
+
+def look(curve: Curve, alpha: float) -> Point:
+    """Return the curve's point at alpha."""
+    value, slope = curve.value_and_derivative(alpha)
+    return Point(alpha, float(value), float(slope))
+
+
+_NOWHERE = Point(math.inf, math.inf, math.nan)
+
+
+class Trials:
+    """The points of a curve that a search looked at."""
+
+    def __init__(self, curve: Curve, start: Point) -> None:
+        self.curve, self.start = curve, start
+        self.points: list[Point] = []
+
+    def trial(self, alpha: float) -> Point:
+        """Look at the curve."""
+        self.points.append(look(self.curve, alpha))
+        return self.points[-1]
+
+    def progresses(self, point: Point) -> bool:
+        """Whether the point lies lower than the start or, as high, on less of a slope."""
+        if not (point.alpha > 0 and point.finite):
+            return False
+        flatter = abs(point.slope) < -self.start.slope
+        return point.value < self.start.value or (point.value == self.start.value and flatter)
+
+    def lowest(self) -> Point:
+        """Return the lowest point, the farthest of several; the start where none progresses."""
+        points = filter(self.progresses, self.points)
+        return max(points, key=lambda p: (-p.value, p.alpha), default=self.start)
+
+
+class Descent(Trials):
+    """The state of an exact search: the first minimiser lies between `low` and `high`.
+
+    The curve falls at `low`; at `high` it rises, or lies higher than at `low`, or is not finite.
+    Where values differ by no more than `noise`, slopes alone decide.
+    """
+
+    def __init__(self, curve: Curve, start: Point, tol: float) -> None:
+        super().__init__(curve, start)
+        self.low, self.high = start, _NOWHERE
+        self.n_kinks = 0  # trials in a row that met no smaller slope: it may jump in the bracket
+        self.eps = float(np.finfo(np.result_type(curve.direction, np.float32)).eps)
+        self.noise = NOISE * self.eps * abs(start.value)
+        self.target = tol * -start.slope
+        self.tol = tol
+
+    def beyond(self, point: Point) -> bool:
+        """Whether a minimiser lies between `low` and the point."""
+        return not point.slope < 0 or point.value > self.low.value + self.noise
+
+    def good(self, point: Point) -> bool:
+        """Whether the slope is small enough to stop."""
+        return abs(point.slope) <= self.target and point.value <= self.start.value + self.noise
+
+    def levelled(self, point: Point) -> bool:
+        """Whether a slope of exactly 0 lies too far out for a minimiser of what `low` shows.
+
+        A minimum lies lower than `low` by about half of slope times distance, a floor of dead
+        units by all of it. A tail that underflowed shows a slope of 0 anywhere.
+        """
+        low, drop = self.low, self.low.value - point.value
+        tells = drop > self.noise or (-low.slope <= self.target and point.alpha >= 2 * low.alpha)
+        most = -low.slope * (point.alpha - low.alpha)
+        return point.slope == 0 and tells and drop < 0.1 * most
+
+    def bracket(self, first: float) -> Outcome:
+        """Go outwards until the curve rises: set `low` and `high`."""
+        before, level, wall, n_lows, alpha = self.low, _NOWHERE, math.inf, 0, first
+        while len(self.points) < MOST_TRIALS and self.low.alpha < REACH * first:
+            point = self.trial(alpha)
+            if not point.finite or self.levelled(point):
+                wall, level = alpha, point if point.finite else _NOWHERE
+            elif self.beyond(point):
+                self.high = point
+                return Outcome.FOUND
+            else:
+                before, self.low, n_lows = self.low, point, n_lows + 1
+            low = self.low
+            if level.finite and -low.slope <= self.target:  # the slope has faded to nothing
+                return Outcome.ENDLESS
+            if wall < max(first / REACH, low.alpha * 1.001):
+                break
+            if point is low:
+                alpha = min(self.extrapolated(before, n_lows), 0.5 * (low.alpha + wall))
+            else:
+                alpha = low.alpha + 0.1 * (wall - low.alpha)
+        if level.finite:
+            self.high = level
+            return Outcome.FOUND
+        return Outcome.NOT_FINITE if wall < math.inf else Outcome.ENDLESS
+
+    def extrapolated(self, before: Point, n_lows: int) -> float:
+        """Return a trial a little beyond where the minimiser should be, so as to bracket it."""
+        alpha, doubt = self.estimate(before, self.low)
+        step = alpha - self.low.alpha
+        if not step > 0:
+            step = math.inf
+        elif math.isnan(doubt):  # aim at a slope that is good already
+            step *= 1 + min(1.0, 0.5 * self.target / -self.low.slope)
+        else:
+            step += 0.5 * min(step, doubt)
+        least = GROWTH[min(n_lows, len(GROWTH)) - 1]
+        alpha = self.low.alpha + step * (1 + 1e-12)  # beyond it on parabolas too
+        return min(max(alpha, least * self.low.alpha), GROWTH[-1] * self.low.alpha)
+
+    def estimate(self, a: Point, b: Point) -> tuple[float, float]:
+        """Return the minimiser of the cubic through two points, and how far it is in doubt.
+
+        That is its distance from the secant's; nan where the secant alone can tell.
+        """
+        width, rise = b.alpha - a.alpha, b.slope - a.slope
+        secant = a.alpha - width * a.slope / rise if rise > 0 else math.inf
+        bend = a.slope + b.slope - 3 * (b.value - a.value) / width  # Nocedal & Wright, (3.59)
+        square = bend * bend - a.slope * b.slope
+        denominator = rise + 2 * math.sqrt(square) if square >= 0 else 0.0
+        if self.indistinct(a, b) or not denominator > 0:
+            return secant, math.nan
+        cubic = b.alpha - width * (b.slope + math.sqrt(square) - bend) / denominator
+        doubt = abs(cubic - secant)
+        return (secant, 0.0) if doubt < 1e-6 * width else (cubic, doubt)
+
+    def indistinct(self, a: Point, b: Point) -> bool:
+        """Whether the values of two points cannot tell how the curve bends between them."""
+        return self.noise > (b.alpha - a.alpha) * max(-a.slope, abs(b.slope))
+
+    def settled(self) -> bool:
+        """Whether the slope is small enough or, at a kink, next to nothing is left to be gained.
+
+        A slope of tol |phi'(0)| on a parabola leaves tol^2 of the decrease to be gained. Kinks
+        (relu) have no small slope: there it is the tangents at both ends that bound the gain.
+        """
+        low, high = self.low, self.high
+        width = high.alpha - low.alpha
+        gain = -low.slope * width
+        if high.slope > 0 and high.value - low.value <= high.slope * width + self.noise:  # convex
+            gain *= high.slope / (high.slope - low.slope)
+        nothing = max(0.5 * self.tol * self.target * high.alpha, self.noise / NOISE)
+        narrow = width <= 4 * self.eps * high.alpha or (self.n_kinks > 2 and gain <= nothing)
+        return narrow or self.good(low) or self.good(high)
+
+    def refine(
+        self, fun: Any, args: Any = (), bracket: Any = None, bounds: Any = None, **options: Any
+    ) -> Any:
+        """Shrink the bracket: a method for `scipy.optimize.minimize_scalar`.
+
+        SciPy's arguments are not needed: the state has the slopes too.
+        """
+        from scipy.optimize import OptimizeResult
+
+        last, n_same = _NOWHERE, 0
+        while len(self.points) < MOST_TRIALS and not self.settled():
+            low, high = self.low, self.high
+            alpha = self.inner()
+            if n_same > 1:  # one end stays: go farther beyond the other one's estimate
+                alpha = last.alpha + (alpha - last.alpha) * 2.0 ** (n_same - 1)
+            middle = 0.5 * (low.alpha + high.alpha)
+            if not low.alpha < alpha < high.alpha or (
+                n_same > 1 and (alpha < middle) is not (last.alpha < middle)
+            ):
+                alpha = middle
+                if high.alpha > 4 * low.alpha:
+                    alpha = math.sqrt(low.alpha * high.alpha) or 0.1 * high.alpha
+            point = self.trial(alpha)
+            smaller = abs(point.slope) <= 0.5 * min(-low.slope, abs(high.slope))
+            self.n_kinks = 0 if smaller else self.n_kinks + 1
+            if not point.finite or self.beyond(point):
+                n_same = n_same + 1 if last is high else 1
+                self.high = last = point
+            else:
+                n_same = n_same + 1 if last is low else 1
+                self.low = last = point
+        good = [p for p in (self.low, self.high) if self.good(p)]
+        best = min(good, key=lambda p: abs(p.slope), default=self.lower_end())
+        return OptimizeResult(x=best.alpha, fun=best.value, success=True, nfev=len(self.points))
+
+    def lower_end(self) -> Point:
+        """Return the lower one of `low` and `high`."""
+        return self.high if self.high.value < self.low.value else self.low
+
+    def inner(self) -> float:
+        """Return where between `low` and `high` to look next; nan where there is no telling."""
+        low, high = self.low, self.high
+        width, rise = high.alpha - low.alpha, high.value - low.value
+        if not high.finite:
+            return low.alpha + 0.1 * width
+        if high.slope < 0:  # it lies higher: the parabola through both values and the slope at low
+            share = -0.5 * low.slope * width / (rise - low.slope * width)
+            return low.alpha + min(max(share, 0.1), 0.5) * width
+        if self.n_kinks:  # where the tangents meet
+            if self.indistinct(low, high):
+                return math.nan
+            share = (high.slope * width - rise) / (high.slope - low.slope) / width
+            return low.alpha + min(max(share, 0.01), 0.99) * width
+        return self.estimate(low, high)[0]
+
+    def accepted(self, point: Point) -> Point:
+        """Return a point no higher than the start: this one, or one nearly as good, or the start.
+
+        Near a minimiser of E, rounding lifts some values by an ulp: others nearby are not lifted.
+        """
+        if self.progresses(point):
+            return point
+        seen = filter(self.progresses, self.points)
+        best = min(seen, key=lambda p: abs(p.slope), default=self.start)
+        if abs(best.slope) > 0.5 * -self.start.slope:
+            for alpha in np.linspace(0.9, 0.1, 9) * point.alpha:
+                if alpha > 0 and self.curve(float(alpha)) <= self.start.value:
+                    near = self.trial(float(alpha))
+                    if self.progresses(near):
+                        return near
+        return best
