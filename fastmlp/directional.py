@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastmlp.kernels import activations, batch, updates
-from fastmlp.passes import Passes
+from fastmlp.passes import GATHER, Passes
 from fastmlp.threads import workers
 from fastmlp.workspace import (
     LINE_BYTES,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # Fewer numbers than this are not worth a second thread.
 SHARED_OUT = 2**16
 
-PRODUCT: Program = ((batch.GATHER, 0), (batch.FORWARD, 0))
+PRODUCT: Program = (*GATHER, (batch.FORWARD, 0))
 
 
 def _along(net: Network, *, tangent: bool) -> Program:
@@ -81,8 +81,7 @@ class DirectionalPasses(Passes):
             half = self.net.n_params + LINE_BYTES
             w = allocate(2 * half, self.net.dtype)
             w[:] = 0
-            workspace = Workspace(self.net, self.n_rows, w, "gradient", tangent=True)
-            self._workspaces["gradient"] = workspace
+            workspace = self.allocate("gradient", w, tangent=True)
         return workspace
 
     def _halves(self) -> tuple[np.ndarray, np.ndarray]:
@@ -111,7 +110,7 @@ class DirectionalPasses(Passes):
         halves: tuple[int, ...],
     ) -> None:
         """Write Z_1 (half 0) and V_1 (half 1) of a block into the kept rows; leave its inputs."""
-        model, data = workspace.model, self.data(start, stop)
+        model = workspace.model
         phases = PRODUCT
         for half in halves:
             linear = model.layers[:1].copy()
@@ -121,7 +120,7 @@ class DirectionalPasses(Passes):
             row[batch.B_OFFSET] += w_half if self.net.bias else 0
             row[batch.Z_OFFSET], row[batch.Z_STRIDE] = half * self._stride, 2 * self._stride
             product = model._replace(layers=linear, outputs=kept, w=w)
-            self.run(workspace, product, data, stop - start, phases=phases)
+            self.run(workspace, product, start, stop, phases=phases)
             phases = PRODUCT[1:]  # gathered once
 
     def gradient_and_products(self, w: np.ndarray, scale: float, out: np.ndarray) -> float:
@@ -134,8 +133,7 @@ class DirectionalPasses(Passes):
             kept = self._kept_rows(start, stop, True)
             self._products(workspace, model.w, start, stop, kept, (0,))
             self.run(
-                workspace, model._replace(kept=kept), self.data(start, stop, with_X=False),
-                stop - start, phases=phases,
+                workspace, model._replace(kept=kept), start, stop, phases=phases,
                 mode=batch.ACCUMULATE if start else batch.WRITE, scale=scale, total=total,
             )  # fmt: skip
         return float(total[0])
@@ -163,8 +161,7 @@ class DirectionalPasses(Passes):
             if not self.keeps_all:
                 self._products(workspace, workspace.model.w, start, stop, kept, (0, 1))
             self.run(
-                workspace, workspace.model._replace(kept=kept),
-                self.data(start, stop, with_X=False), stop - start,
+                workspace, workspace.model._replace(kept=kept), start, stop,
                 phases=self._slope if with_slope else self._value,
                 step=np.array([alpha]), total=total,
             )  # fmt: skip
@@ -181,20 +178,19 @@ class DirectionalPasses(Passes):
         # Summed apart, so that the order of the sums does not follow the blocks.
         out, second = np.empty(net.n_params, net.dtype), np.zeros(net.n_params, net.dtype)
         for start, stop in self.blocks():
-            n_rows, mode = stop - start, batch.ACCUMULATE if start else batch.WRITE
+            mode = batch.ACCUMULATE if start else batch.WRITE
             kept = self._kept_rows(start, stop, False)
             self._products(workspace, model.w, start, stop, kept, (0, 1))
-            data = self.data(start, stop, with_X=False)
             self.run(
-                workspace, model._replace(kept=kept), data, n_rows,
+                workspace, model._replace(kept=kept), start, stop,
                 phases=self._curvature, scale=scale,
             )  # fmt: skip
             a_rd = model._replace(deltas=model.deltas[half:], gradient=out)
-            self.run(workspace, a_rd, data, n_rows, phases=every, mode=mode)
+            self.run(workspace, a_rd, start, stop, phases=every, mode=mode)
             t_d = model._replace(
                 outputs=model.outputs[half:], layers=without_biases, gradient=second
             )
-            self.run(workspace, t_d, data, n_rows, phases=every[1:], mode=mode)
+            self.run(workspace, t_d, start, stop, phases=every[1:], mode=mode)
         out += second
         return out
 

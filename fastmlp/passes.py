@@ -9,11 +9,21 @@ import numpy as np
 
 from fastmlp.kernels import batch
 from fastmlp.threads import workers
-from fastmlp.workspace import Program, Workspace, blocks, pass_rows, program, samples, writeable
+from fastmlp.workspace import (
+    LINE_BYTES,
+    Program,
+    Workspace,
+    blocks,
+    pass_rows,
+    program,
+    samples,
+    writeable,
+)
 
 if TYPE_CHECKING:
     from fastmlp.network import Network
 
+GATHER: Program = ((batch.GATHER, 0),)
 # What `batch.run` takes where nothing is updated or counted.
 _NO_STEP, _UNCOUNTED = np.zeros(1), np.zeros(1, np.int64)
 
@@ -43,13 +53,17 @@ class Passes:
         self.n_samples = len(X)
         self.n_rows = min(len(X), pass_rows(net))
         self._workspaces: dict[str, Workspace] = {}
+        row_bytes = net.widths[0] * net.dtype.itemsize
+        # Rows of an even number of cache lines would fall on few of the cache's sets.
+        in_place = X.dtype == net.dtype and X.flags.c_contiguous and row_bytes % (2 * LINE_BYTES)
+        self._in_place = writeable(X).reshape(-1) if in_place else None
 
     def predict(self, w: np.ndarray, out: np.ndarray) -> None:
         """Write A_L (n_samples, n_L) into out."""
         workspace = self.workspace("predict")
         model = workspace.model._replace(w=self._flat(w))
         for start, stop in self.blocks():
-            self.run(workspace, model, self.data(start, stop), stop - start)
+            self.run(workspace, model, start, stop)
             out[start:stop] = workspace.predictions(stop - start)
 
     def loss(self, w: np.ndarray) -> float:
@@ -58,8 +72,7 @@ class Passes:
         model = workspace.model._replace(w=self._flat(w))
         total = np.zeros(2)
         for start, stop in self.blocks():
-            data = self.data(start, stop)
-            self.run(workspace, model, data, stop - start, phases=phases, total=total)
+            self.run(workspace, model, start, stop, phases=phases, total=total)
         return float(total[0])
 
     def gradient(self, w: np.ndarray, scale: float, out: np.ndarray) -> float:
@@ -69,10 +82,7 @@ class Passes:
         total = np.zeros(2)
         for start, stop in self.blocks():
             mode = batch.ACCUMULATE if start else batch.WRITE
-            self.run(
-                workspace, model, self.data(start, stop), stop - start,
-                mode=mode, scale=scale, total=total,
-            )  # fmt: skip
+            self.run(workspace, model, start, stop, mode=mode, scale=scale, total=total)
         return float(total[0])
 
     def blocks(self) -> Iterator[tuple[int, int]]:
@@ -82,9 +92,16 @@ class Passes:
     def workspace(self, purpose: str) -> Workspace:
         """Return the workspace to "predict", or for losses and the "gradient"; one of each."""
         if purpose not in self._workspaces:
-            no_w = np.empty(0, self.net.dtype)
-            self._workspaces[purpose] = Workspace(self.net, self.n_rows, no_w, purpose)
+            self.allocate(purpose, np.empty(0, self.net.dtype))
         return self._workspaces[purpose]
+
+    def allocate(self, purpose: str, w: np.ndarray, tangent: bool = False) -> Workspace:
+        """Return a new workspace, kept for this purpose from now on."""
+        workspace = Workspace(self.net, self.n_rows, w, purpose, tangent=tangent)
+        if self._in_place is not None:
+            workspace.model.layers[0, batch.A_STRIDE] = self.net.widths[0]
+        self._workspaces[purpose] = workspace
+        return workspace
 
     def data(self, start: int, stop: int, with_X: bool = True) -> batch.Data:
         """Bundle a block of rows for the kernels, converted where need be."""
@@ -101,8 +118,8 @@ class Passes:
         self,
         workspace: Workspace,
         model: batch.Model,
-        data: batch.Data,
-        n_rows: int,
+        start: int,
+        stop: int,
         *,
         phases: Program | None = None,
         mode: int = batch.WRITE,
@@ -111,12 +128,16 @@ class Passes:
         total: np.ndarray | None = None,
     ) -> None:
         """Do the phases, by default the workspace's own, for one block of rows."""
-        total = np.zeros(2) if total is None else total
+        phases = workspace.program if phases is None else phases
+        if self._in_place is not None:
+            n_in = self.net.widths[0]
+            model = model._replace(inputs=self._in_place[start * n_in : stop * n_in])
+            phases = phases[1:] if phases[:1] == GATHER else phases
+        data = self.data(start, stop, with_X=phases[:1] == GATHER)
+        total, n = np.zeros(2) if total is None else total, stop - start
         with workers() as n_workers:
-            schedule = workspace.schedule(n_rows, n_workers, phases)
-            batch.run(
-                model, data, schedule, 0, n_rows, n_rows, mode, scale, step, total, _UNCOUNTED
-            )
+            schedule = workspace.schedule(n, n_workers, phases)
+            batch.run(model, data, schedule, 0, n, n, mode, scale, step, total, _UNCOUNTED)
 
     def _flat(self, w: np.ndarray) -> np.ndarray:
         return writeable(np.ascontiguousarray(w, self.net.dtype))

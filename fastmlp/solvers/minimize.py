@@ -130,6 +130,7 @@ class _Run:
     def run(self, start: np.ndarray, method: str, options: dict[str, Any], bar: Any) -> Ended:
         """Minimise; return what ended it."""
         from scipy.optimize import minimize as scipy_minimize
+        from threadpoolctl import threadpool_limits
 
         self.x = start
         self.gradient = np.full_like(start, math.nan)
@@ -146,7 +147,8 @@ class _Run:
         try:
             self._step_to(start)
             self._end_if_converged()
-            with warnings.catch_warnings():
+            # Threads of BLAS would wait for cores on which Numba's spin between two kernels.
+            with threadpool_limits(1, "blas"), warnings.catch_warnings():
                 # What they say is in the result.
                 warnings.filterwarnings("ignore", category=RuntimeWarning)
                 found = scipy_minimize(
