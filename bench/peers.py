@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 
 from bench.contenders import CONTENDERS, EAGER, OURS, PEERS
-from bench.workers import PEAK, Worker, measure_in_rounds
+from bench.workers import PEAK, Worker, measure_in_rounds, training
 from bench.works import WORKS, Work, n_cores
 
 median = statistics.median
@@ -67,8 +67,9 @@ class Outcome:
 def measure(work: Work, rounds: int, epochs: int | None) -> Outcome:
     """Run all contenders on a work; say which cannot take part, and why."""
     reasons = {name: missing(name) for name in CONTENDERS}
-    workers = [Worker(name, work.name, epochs) for name, reason in reasons.items() if not reason]
-    peak = Worker(PEAK, work.name)
+    names = [name for name, reason in reasons.items() if not reason]
+    workers = [Worker(name, training, (name, work.name, epochs)) for name in names]
+    peak = Worker(PEAK, training, (PEAK, work.name, epochs))
     measure_in_rounds([*workers, peak], rounds)
     reasons |= {worker.name: worker.failure for worker in [*workers, peak]}
     for name, reason in reasons.items():

@@ -11,6 +11,7 @@ import contextlib
 import multiprocessing
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
@@ -24,22 +25,25 @@ PEAK = "peak"
 PAUSE = 0.05
 
 
-def _serve(pipe: Connection, name: str, work: str, epochs: int | None) -> None:
-    """Answer each message with a measured rate, until one is None. Runs in the child."""
+def training(name: str, work: str, epochs: int | None) -> Callable[[], float]:
+    """Return a function that measures samples a second, or the peak of a core."""
+    if name == PEAK:
+        return flops_of_one_core
+    train = CONTENDERS[name].make(WORKS[work])
+    n_epochs = epochs_for(train) if epochs is None else epochs
+
+    def measure() -> float:
+        seconds, n_samples = timed(train, n_epochs)
+        return n_samples / seconds
+
+    return measure
+
+
+def _serve(pipe: Connection, make: Callable[..., Callable[[], Any]], arguments: tuple) -> None:
+    """Answer each message with what was measured, until one is None. Runs in the child."""
     warnings.filterwarnings("ignore")
     try:
-        if name == PEAK:
-            measure = flops_of_one_core
-        else:
-            train = CONTENDERS[name].make(WORKS[work])
-            n_epochs = epochs_for(train)
-            if epochs is not None:
-                n_epochs = epochs
-
-            def measure() -> float:
-                seconds, n_samples = timed(train, n_epochs)
-                return n_samples / seconds
-
+        measure = make(*arguments)
         measure()
         pipe.send(None)
         while pipe.recv() is not None:
@@ -53,19 +57,22 @@ def _serve(pipe: Connection, name: str, work: str, epochs: int | None) -> None:
 
 @dataclass
 class Worker:
-    """A contender on a work, in its process: `rates` has one entry for each round."""
+    """A contender in its process, where make(*arguments) returns what measures it.
+
+    `rates` has one entry for each round: a rate, or whatever else that returns.
+    """
 
     name: str
-    work: str
-    epochs: int | None = None
-    rates: list[float] = field(default_factory=list)
+    make: Callable[..., Callable[[], Any]]
+    arguments: tuple
+    rates: list[Any] = field(default_factory=list)
     failure: str = ""
 
     def start(self) -> None:
         """Start the process and wait until it is warm, or has failed."""
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        arguments = (theirs, self.name, self.work, self.epochs)
+        arguments = (theirs, self.make, self.arguments)
         self._process = context.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
         theirs.close()
