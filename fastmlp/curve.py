@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from fastmlp import validation
 from fastmlp.directional import step
 
 
@@ -48,6 +48,8 @@ class Curve:
     ) -> None:
         self.start, self.direction = start, direction
         self.evaluations = 0
+        # w.w, w.d and d.d of the weights, where the objective has a penalty on them.
+        self.penalty: tuple[float, float, float] | None = None
         self._evaluate = evaluate
         self._values: dict[float, float] = {}
         self._derivatives: dict[float, float] = {}
@@ -121,10 +123,7 @@ class Curve:
             self._derivatives[alpha] = derivative
 
     def _rounded(self, alpha: Any) -> float:
-        is_number = isinstance(alpha, numbers.Real) or (
-            isinstance(alpha, np.ndarray) and alpha.ndim == 0 and alpha.dtype.kind in "iuf"
-        )
-        if not is_number or isinstance(alpha, (bool, np.bool_)):
+        if not validation.is_number(alpha):
             raise TypeError(f"alpha must be a number; got {alpha!r}")
         with np.errstate(over="ignore"):
             rounded = float(self.start.dtype.type(alpha))

@@ -42,15 +42,18 @@ def directional_derivative(
     """
     if not numerically:
         return objective.along(w, d).derivative(0.0)
+    objective.net.require_derivatives()
     wide = np.array(validation.parameters(objective.net, w), np.float64)
     direction = np.array(validation.parameters(objective.net, d, "d"), np.float64)
-    length = math.sqrt(dot(direction, direction))
-    if length == 0:
+    largest = float(np.abs(direction).max())
+    if largest == 0:
         return 0.0
+    direction /= largest  # squares neither overflow nor vanish
+    length = math.sqrt(dot(direction, direction))
     eps = float(np.finfo(objective.net.dtype).eps)
     h = eps ** (1 / 3) * max(1.0, math.sqrt(dot(wide, wide))) / length
     ahead, behind = objective.value(wide + h * direction), objective.value(wide - h * direction)
-    return float((ahead - behind) / (2 * h))
+    return float((ahead - behind) / (2 * h) * largest)
 
 
 def is_descent_direction(

@@ -109,7 +109,7 @@ class DirectionalPasses(Passes):
         kept: np.ndarray,
         halves: tuple[int, ...],
     ) -> None:
-        """Write Z_1 (half 0) and V_1 (half 1) of a block into the kept rows; leave its inputs."""
+        """Write Z_1 (half 0) and R{Z_1} (half 1) of a block into the kept rows."""
         model = workspace.model
         phases = PRODUCT
         for half in halves:
@@ -191,7 +191,8 @@ class DirectionalPasses(Passes):
                 outputs=model.outputs[half:], layers=without_biases, gradient=second
             )
             self.run(workspace, t_d, start, stop, phases=every[1:], mode=mode)
-        out += second
+        with np.errstate(over="ignore", invalid="ignore"):
+            out += second
         return out
 
     def _set_line(self, w: np.ndarray, d: np.ndarray) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -104,7 +103,7 @@ class Network:
         bias: bool = True,
         dtype: Any = "float32",
     ) -> None:
-        known_widths = _checked_widths(widths)
+        known_widths = validation.widths(widths)
         output, loss = _checked_output_and_loss(output, loss)
         if not isinstance(bias, (bool, np.bool_)):
             raise ValueError(f"bias must be True or False; got {bias!r}")
@@ -113,7 +112,7 @@ class Network:
             "activations": (*_checked_hidden(hidden, len(known_widths) - 2), output),
             "loss_name": loss,
             "bias": bool(bias),
-            "dtype": _checked_dtype(dtype),
+            "dtype": validation.dtype(dtype),
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -361,16 +360,6 @@ class Network:
                 )
 
 
-def _checked_widths(widths: Any) -> tuple[int, ...]:
-    expected = "widths must be a sequence of at least 2 positive integers"
-    if isinstance(widths, str) or not hasattr(widths, "__iter__"):
-        raise TypeError(f"{expected}; got {widths!r}")
-    listed = list(widths)
-    if len(listed) < 2:
-        raise ValueError(f"{expected}; got {listed!r}")
-    return tuple(validation.count(f"widths[{i}]", width) for i, width in enumerate(listed))
-
-
 def _checked_hidden(hidden: Any, n_hidden: int) -> tuple[str, ...]:
     known = [name for name in activations.CODES if name != "softmax"]
     if isinstance(hidden, str):
@@ -394,11 +383,3 @@ def _checked_output_and_loss(output: Any, loss: Any) -> tuple[str, str]:
     if output != needed:
         raise ValueError(f"loss={loss!r} needs output={needed!r}; got output={output!r}")
     return output, loss
-
-
-def _checked_dtype(dtype: Any) -> np.dtype[Any]:
-    for known in (np.dtype(np.float32), np.dtype(np.float64)):
-        with contextlib.suppress(TypeError):
-            if dtype is not None and np.dtype(dtype) == known:
-                return known
-    raise ValueError(f"dtype must be 'float32' or 'float64'; got {dtype!r}")

@@ -34,7 +34,8 @@ class Objective:
     y : array-like of shape (n_samples,) or (n_samples, n_L)
         As in `Network.loss`.
     sample_weight : array-like of shape (n_samples,), optional
-        Not negative, not all zero. Weight 0 equals leaving the sample out.
+        Not negative, not all zero. Weight 0 equals leaving the sample out, as long as its numbers
+        do not overflow.
     l2 : float, default=0.0
         Strength of the penalty, 0 or more.
     reduction : {"mean", "sum"}, default="mean"
@@ -46,7 +47,7 @@ class Objective:
     Attributes
     ----------
     net, X, y, l2, reduction
-        As given.
+        As given; not to be changed.
     nfev, njev, nhev : int
         Evaluations so far: passes that gave a value (those of curves among them), gradients, and
         products with the Hessian.
@@ -94,21 +95,19 @@ class Objective:
             raise ValueError(f"l2 is {l2!r}, beyond the range of {net.dtype}")
         self.net, self.X = net, validation.features(net, X)
         self.y = validation.truth(net, y, len(self.X))
-        self.sample_weight = validation.sample_weight(net, sample_weight, len(self.X), reduction)
+        self._weights = validation.sample_weight(net, sample_weight, len(self.X), reduction)
         self.kept_bytes = validation.count("kept_bytes", kept_bytes, least=0)
         self.nfev = self.njev = self.nhev = 0
         self._divisor = 1.0
         if reduction == "mean":
-            s = self.sample_weight
+            s = self._weights
             self._divisor = float(len(self.X) if s is None else dot(s, np.ones_like(s)))
         self._begin()
 
     def _begin(self) -> None:
         """Have no buffers, and nothing in them."""
         self._lock, self._process = threading.RLock(), os.getpid()
-        self._passes = DirectionalPasses(
-            self.net, self.X, self.y, self.sample_weight, self.kept_bytes
-        )
+        self._passes = DirectionalPasses(self.net, self.X, self.y, self._weights, self.kept_bytes)
         self._keeps = False  # whether gradients keep the first layer's product
         self._product_of: np.ndarray | None = None  # the w whose product is kept
         self._curve: Curve | None = None  # whose line has been begun last
@@ -131,7 +130,7 @@ class Objective:
 
     def __repr__(self) -> str:
         parts = [repr(self.net), f"{len(self.X)} samples"]
-        if self.sample_weight is not None:
+        if self._weights is not None:
             parts.append("weighted")
         if self.l2:
             parts.append(f"l2={self.l2!r}")
@@ -197,8 +196,9 @@ class Objective:
         ValueError
             As `gradient`.
         """
-        value_and_gradient = self._backpropagate(w)
-        self.nfev += 1
+        with self._served():
+            value_and_gradient = self._backpropagate(w)
+            self.nfev += 1
         return value_and_gradient
 
     def _backpropagate(self, w: Any) -> tuple[float, np.ndarray]:
@@ -275,7 +275,6 @@ class Objective:
         self.net.require_derivatives()
         curve = Curve(self._evaluate, self._checked("w", w), self._checked("d", d))
         with self._served():
-            self._keeps = self._passes.keeps_all
             if self._last is not None and np.array_equal(self._last[0], curve.start):
                 _, value, gradient = self._last
                 curve.remember(0.0, value, dot(gradient, curve.direction))
@@ -285,6 +284,7 @@ class Objective:
         """Return the value at alpha and, where asked for, the derivative."""
         w, d = curve.start, curve.direction
         with self._served():
+            self._keeps = self._passes.keeps_all  # the next gradient may be followed by a search
             if self._curve is not curve:
                 kept = self._product_of
                 has_product = kept is not None and np.array_equal(kept, w)
@@ -297,9 +297,12 @@ class Objective:
             total, slope = self._passes.along(w, alpha, with_derivative)
         value, slope = total / self._divisor, slope / self._divisor
         if self.l2:
-            ww, wd, dd = self._inner(w, w), self._inner(w, d), self._inner(d, d)
-            value += self.l2 / 2 * (ww + alpha * (2 * wd + alpha * dd))
-            slope += self.l2 * (wd + alpha * dd)
+            if curve.penalty is None:
+                curve.penalty = self._inner(w, w), self._inner(w, d), self._inner(d, d)
+            ww, wd, dd = curve.penalty
+            bend = alpha * dd if alpha else 0.0  # dd may be infinite
+            value += self.l2 / 2 * max(0.0, ww + alpha * (2 * wd + bend))
+            slope += self.l2 * (wd + bend)
         return value, slope
 
     def _checked(self, name: str, w: Any) -> np.ndarray:
@@ -317,5 +320,16 @@ class Objective:
     def _add_penalty(self, w: np.ndarray, out: np.ndarray) -> None:
         """Add the penalty's gradient, or its Hessian times w, to out."""
         if self.l2:
-            for W, G in zip(self.net.weights(w), self.net.weights(out), strict=True):
-                G += self.net.dtype.type(self.l2) * W
+            with np.errstate(over="ignore", invalid="ignore"):
+                for W, G in zip(self.net.weights(w), self.net.weights(out), strict=True):
+                    G += self.net.dtype.type(self.l2) * W
+
+
+def starting_point(objective: Any, w: Any) -> np.ndarray:
+    """Return a copy of w, of the network's dtype, from which a solver shall minimise."""
+    if not isinstance(objective, Objective):
+        raise TypeError(
+            f"objective must be a fastmlp.Objective(net, X, y); got {type(objective).__name__}"
+        )
+    objective.net.require_derivatives()
+    return np.array(validation.parameters(objective.net, w), objective.net.dtype)

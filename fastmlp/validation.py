@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import numbers
 from collections.abc import Iterable
@@ -36,11 +37,38 @@ def count(name: str, value: object, least: int = 1) -> int:
     return int(value)
 
 
+def is_number(value: object) -> bool:
+    """Return whether a value is one real number, of Python or NumPy, and no truth value."""
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        return value.dtype.kind in "iuf"
+    return isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
+
+
+def widths(value: Any) -> tuple[int, ...]:
+    """Return a network's widths as a tuple of at least 2 positive ints."""
+    expected = "widths must be a sequence of at least 2 positive integers"
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
+        raise TypeError(f"{expected}; got {value!r}")
+    listed = list(value)
+    if len(listed) < 2:
+        raise ValueError(f"{expected}; got {listed!r}")
+    return tuple(count(f"widths[{i}]", width) for i, width in enumerate(listed))
+
+
+def dtype(value: Any) -> np.dtype[Any]:
+    """Return float32 or float64, if `value` means one of them."""
+    for known in (np.dtype(np.float32), np.dtype(np.float64)):
+        with contextlib.suppress(TypeError):
+            if value is not None and np.dtype(value) == known:
+                return known
+    raise ValueError(f"dtype must be 'float32' or 'float64'; got {value!r}")
+
+
 def not_negative(name: str, value: object) -> float:
     """Return `value` as a float that is finite, 0 or more."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+    if not is_number(value):
         raise TypeError(f"{name} must be a number, 0 or more; got {value!r}")
-    number = float(value)
+    number = float(value)  # type: ignore[arg-type]
     if not (math.isfinite(number) and number >= 0):
         raise ValueError(f"{name} must be finite, 0 or more; got {value!r}")
     return number

@@ -40,19 +40,23 @@ def test_every_part_and_every_bias_is_one_workers():
 def test_more_workers_than_blocks_of_rows(n_workers, n_in, rng, monkeypatch):
     """Bits do not depend on the workers, though some have nothing to do."""
     net = fm.Network([n_in, 10], output="softmax")
+    deep = fm.Network([n_in, 13, 10], hidden="tanh", output="softmax")
     X, y = rng.standard_normal((4096, n_in), dtype="f4"), rng.integers(0, 10, 4096)
-    w = net.init(rng=0)
+    w, at = net.init(rng=0), deep.init(rng=0)
 
     def train():
         result = fm.minibatch_sgd(net, X, y, w, batch_size=4096, step=0.1, epochs=3, rng=0)
-        return result.x.tobytes(), net.gradient(w, X, y).tobytes()
+        objective = fm.Objective(deep, X, y)
+        slope = objective.along(at, at).derivative(0.1)
+        product = objective.hessian_vector(at, at).tobytes()
+        return result.x.tobytes(), net.gradient(w, X, y).tobytes(), slope, product
 
     expected = train()
     monkeypatch.setattr(workspace, "PARALLEL_FLOPS", 0)
     schedule = workspace.Workspace.schedule
 
-    def crowded(self, n_rows, _):
-        rows = schedule(self, n_rows, 1)
+    def crowded(self, n_rows, _, phases=None):
+        rows = schedule(self, n_rows, 1, phases).copy()
         rows[:, 2] = n_workers
         return rows
 

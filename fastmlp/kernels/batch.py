@@ -49,7 +49,7 @@ class Model(NamedTuple):
     inputs: np.ndarray  # flat: A_0, where rows are gathered
     outputs: np.ndarray  # flat: A_1 .. A_L, each (n_rows, Z_STRIDE) from Z_OFFSET on
     deltas: np.ndarray  # flat: D_1 .. D_L, as outputs
-    packed: np.ndarray  # (n_workers, DEPTH + lanes, panel) one packed panel for each worker
+    packed: np.ndarray  # (n_workers, DEPTH + 2 lanes, panel) packed panels of each worker
     scratch: np.ndarray  # (n_workers, BLOCK + 1, panel) a gradient tile, or a panel's bias
     gradient: np.ndarray  # (n_params,), or empty where the update is fused
     no_bias: np.ndarray  # zeros, as many as the widest layer in whole vectors has outputs

@@ -29,7 +29,7 @@ HALF_DEPTH = DEPTH // 2  # two panels share the scratch of one
 
 @kernel
 def line(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale):
-    """Write A_1 = phi(Z_1 + step V_1), but for softmax, of the worker's rows, from those kept."""
+    """Write A_1 = phi(Z_1 + step R{Z_1}) of the worker's rows, from those kept; Z_1 for softmax."""
     _, n_out, _, _, code, _, _, z, ldz = model.layers[0]
     Z, kept = model.outputs, model.kept
     n_vectors = vectors_for(n_out, Z)
@@ -38,14 +38,14 @@ def line(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale
         m = min(FEW, r1 - r)
         at, k = z + r * ldz, r * 2 * ldz
         rowwise.copy(Z, at, ldz, kept, k, 2 * ldz, m, n_vectors, 0)
-        if step != 0:  # else there need be no V_1
+        if step != 0:  # else there need be no R{Z_1}
             rowwise.multiply_add(Z, at, ldz, kept, k + ldz, 2 * ldz, m, n_vectors, step)
         activations.activate(code, model.no_bias, 0, Z, at, ldz, m, n_vectors)
 
 
 @inlined
 def _first_tangent(worker, n_workers, model, n_rows, is_last):
-    """Write T_1 of the worker's rows, from the kept V_1."""
+    """Write T_1 of the worker's rows, from the kept R{Z_1}."""
     _, n_out, _, _, code, _, _, z, ldz = model.layers[0]
     T = model.outputs
     t = z + len(T) // 2

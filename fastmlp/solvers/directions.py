@@ -37,10 +37,10 @@ class Step:
 
 
 class Direction(Protocol):
-    """A rule for directions; a solver makes one anew for each run.
+    """A rule for directions; a solver begins it anew for each run.
 
-    The solver asks for the base, computes the gradient there, asks for the direction, searches
-    along it, and reports the step.
+    The solver computes the gradient at the base, asks for the direction, searches along it, and
+    reports the step. The base is the iterate, unless the rule looks ahead.
     """
 
     looks_ahead: bool
@@ -48,7 +48,10 @@ class Direction(Protocol):
     """
 
     def base(self, w: np.ndarray) -> np.ndarray:
-        """Return the point from which to search, w being the iterate; w itself, or a new array."""
+        """Return where to search from, w being the iterate: w itself or a new array.
+
+        Only asked of a rule that looks ahead.
+        """
 
     def direction(self, gradient: np.ndarray) -> np.ndarray:
         """Return d (n_params,), from the gradient at the base."""
@@ -57,7 +60,7 @@ class Direction(Protocol):
         """Take note of a step that was made."""
 
     def restart(self) -> bool:
-        """Forget the past, and return whether there was any: the next direction is steepest."""
+        """Forget the past: the next direction is steepest. Return False where there was none."""
 
 
 class Steepest:
@@ -137,9 +140,10 @@ class Nesterov:
         ``A_{k+1} = A_k + a,  z_{k+1} = z_k - a g(y)``
 
     provided that the search lowered E by at least ``s / 2 |g(y)|^2``; otherwise s becomes what
-    would have sufficed, and A and z stay. That inequality is all that the proof of
-    ``E(w_k) - E* <= |w_0 - w*|^2 / (2 A_k)``, with ``A_k >= s k^2 / 4``, asks of a step. The method
-    restarts from w_k (A = 0, z = w_k) where a step leads uphill or against the gradient.
+    would have sufficed (no less than a tenth of it), and A and z stay. That inequality is all that
+    the proof of ``E(w_k) - E* <= |w_0 - w*|^2 / (2 A_k)``, with ``A_k >= s k^2 / 4``, asks of a
+    step. The method restarts from w_k (A = 0, z = w_k) where a step leads uphill or against the
+    gradient.
 
     Nesterov, "Introductory lectures on convex optimization", 2004, sec. 2.2.1; O'Donoghue and
     Candès, "Adaptive restart for accelerated gradient schemes", Found. Comput. Math. 15, 2015.
@@ -194,12 +198,18 @@ class Nesterov:
 NAMES: dict[str, type[Any]] = {"steepest": Steepest, "conjugate": Conjugate, "nesterov": Nesterov}
 
 
+def looks_ahead(direction: Any) -> bool:
+    """Return whether a rule searches from other points than the iterates."""
+    return bool(getattr(direction, "looks_ahead", False))
+
+
 def resolve(direction: Any) -> Direction:
     """Return a new rule of that name, or the user's own, begun anew."""
     if isinstance(direction, str) and direction in NAMES:
         named: Direction = NAMES[direction]()
         return named
-    if not all(hasattr(direction, name) for name in ("base", "direction", "learn", "restart")):
+    methods = ("direction", "learn", "restart", *(["base"] if looks_ahead(direction) else []))
+    if isinstance(direction, type) or not all(hasattr(direction, name) for name in methods):
         listed = ", ".join(repr(name) for name in NAMES)
         raise ValueError(
             f"direction must be one of {listed}, or an object with the methods of "

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 MOST_TRIALS = 50  # of one search
-REACH = 1e10  # a minimiser so many times nearer or farther than the first trial is not looked for
+REACH = 1e10  # a minimiser so many times nearer or farther than first trials is not looked for
+SHORTEST, LONGEST = 1e-30, 1e18  # of first trials: what becomes of them must fit into float32
 GROWTH = (1.0, 1.1, 2.0, 10.0)  # each trial outwards is at least so many times the one before
+ULPS = 4  # two computations of a value may differ by so many units in the last place of float64
 NOISE = 32  # differences between values below so many ulps of phi(0) say nothing
 
 
@@ -40,7 +42,7 @@ class Outcome(enum.Enum):
     NOT_DESCENT = "The direction is not one of descent."
     NOT_FINITE = "The objective, or its derivative along the direction, is not finite."
     ENDLESS = "The objective decreases along the direction as far as it was followed."
-    NO_DECREASE = "No acceptable step was found: at working precision nothing lies lower."
+    NO_DECREASE = "No acceptable step was found."
 
 
 class Point(NamedTuple):
@@ -62,6 +64,20 @@ def look(curve: Curve, alpha: float) -> Point:
     return Point(alpha, float(value), float(slope))
 
 
+def first_trial(curve: Curve, start: Point, guess: float | None) -> float:
+    """Return the guess; without one, half of where a parabola of this start would reach 0.
+
+    It moves no parameter by more than 1: the least value may be far from 0.
+    """
+    if guess is not None and 0 < guess < math.inf:
+        first = float(guess)
+    else:
+        first = 1 / float(np.abs(curve.direction).max())
+        if start.value != 0:
+            first = min(first, abs(start.value) / -start.slope)
+    return min(max(first, SHORTEST), LONGEST)
+
+
 _NOWHERE = Point(math.inf, math.inf, math.nan)
 
 
@@ -78,11 +94,16 @@ class Trials:
         return self.points[-1]
 
     def progresses(self, point: Point) -> bool:
-        """Whether the point lies lower than the start or, as high, on less of a slope."""
+        """Whether the point lies lower than the start or, as high, on less of a slope.
+
+        Close to a minimiser the digits of values end before those of slopes: a rise of a few ulps
+        is none.
+        """
         if not (point.alpha > 0 and point.finite):
             return False
         flatter = abs(point.slope) < -self.start.slope
-        return point.value < self.start.value or (point.value == self.start.value and flatter)
+        rise = point.value - self.start.value
+        return rise < 0 or (rise <= ULPS * math.ulp(self.start.value) and flatter)
 
     def lowest(self) -> Point:
         """Return the lowest point, the farthest of several; the start where none progresses."""
@@ -111,24 +132,29 @@ class Descent(Trials):
         return not point.slope < 0 or point.value > self.low.value + self.noise
 
     def good(self, point: Point) -> bool:
-        """Whether the slope is small enough to stop."""
-        return abs(point.slope) <= self.target and point.value <= self.start.value + self.noise
+        """Whether the slope is small enough to stop; not yet with a guess, however good.
+
+        A second trial makes the step exact on parabolas.
+        """
+        target = self.target if len(self.points) > 1 else 1e-10 * -self.start.slope
+        return abs(point.slope) <= target and point.value <= self.start.value + self.noise
 
     def levelled(self, point: Point) -> bool:
-        """Whether a slope of exactly 0 lies too far out for a minimiser of what `low` shows.
+        """Whether values near 0 with a slope of exactly 0 look like a tail that underflowed.
 
-        A minimum lies lower than `low` by about half of slope times distance, a floor of dead
-        units by all of it. A tail that underflowed shows a slope of 0 anywhere.
+        A minimum lies lower than `low` by about half of slope times distance; a tail by less. A
+        floor above 0 is none: that is what dead units leave, and it is a minimiser.
         """
         low, drop = self.low, self.low.value - point.value
-        tells = drop > self.noise or (-low.slope <= self.target and point.alpha >= 2 * low.alpha)
-        most = -low.slope * (point.alpha - low.alpha)
-        return point.slope == 0 and tells and drop < 0.1 * most
+        is_nothing = point.slope == 0 and point.value <= self.eps * self.start.value
+        return is_nothing and drop < 0.1 * -low.slope * (point.alpha - low.alpha)
 
     def bracket(self, first: float) -> Outcome:
         """Go outwards until the curve rises: set `low` and `high`."""
+        usual = first_trial(self.curve, self.start, None)  # the guess may be of another direction
+        nearest, farthest = min(first, usual) / REACH, max(first, usual) * REACH
         before, level, wall, n_lows, alpha = self.low, _NOWHERE, math.inf, 0, first
-        while len(self.points) < MOST_TRIALS and self.low.alpha < REACH * first:
+        while len(self.points) < MOST_TRIALS and self.low.alpha < farthest:
             point = self.trial(alpha)
             if not point.finite or self.levelled(point):
                 wall, level = alpha, point if point.finite else _NOWHERE
@@ -140,16 +166,13 @@ class Descent(Trials):
             low = self.low
             if level.finite and -low.slope <= self.target:  # the slope has faded to nothing
                 return Outcome.ENDLESS
-            if wall < max(first / REACH, low.alpha * 1.001):
+            if wall < max(nearest, low.alpha * 1.001):
                 break
             if point is low:
                 alpha = min(self.extrapolated(before, n_lows), 0.5 * (low.alpha + wall))
             else:
                 alpha = low.alpha + 0.1 * (wall - low.alpha)
-        if level.finite:
-            self.high = level
-            return Outcome.FOUND
-        return Outcome.NOT_FINITE if wall < math.inf else Outcome.ENDLESS
+        return Outcome.NOT_FINITE if wall < math.inf and not level.finite else Outcome.ENDLESS
 
     def extrapolated(self, before: Point, n_lows: int) -> float:
         """Return a trial a little beyond where the minimiser should be, so as to bracket it."""
@@ -215,13 +238,8 @@ class Descent(Trials):
             alpha = self.inner()
             if n_same > 1:  # one end stays: go farther beyond the other one's estimate
                 alpha = last.alpha + (alpha - last.alpha) * 2.0 ** (n_same - 1)
-            middle = 0.5 * (low.alpha + high.alpha)
-            if not low.alpha < alpha < high.alpha or (
-                n_same > 1 and (alpha < middle) is not (last.alpha < middle)
-            ):
-                alpha = middle
-                if high.alpha > 4 * low.alpha:
-                    alpha = math.sqrt(low.alpha * high.alpha) or 0.1 * high.alpha
+                if abs(alpha - last.alpha) > 0.5 * (high.alpha - low.alpha):
+                    alpha = self.middle()
             point = self.trial(alpha)
             smaller = abs(point.slope) <= 0.5 * min(-low.slope, abs(high.slope))
             self.n_kinks = 0 if smaller else self.n_kinks + 1
@@ -240,7 +258,19 @@ class Descent(Trials):
         return self.high if self.high.value < self.low.value else self.low
 
     def inner(self) -> float:
-        """Return where between `low` and `high` to look next; nan where there is no telling."""
+        """Return where between `low` and `high` to look next."""
+        alpha = self.modelled()
+        return alpha if self.low.alpha < alpha < self.high.alpha else self.middle()
+
+    def middle(self) -> float:
+        """Return the middle between `low` and `high`, in proportion where they are far apart."""
+        low, high = self.low.alpha, self.high.alpha
+        if high > 4 * low:
+            return math.sqrt(low * high) or 0.1 * high
+        return 0.5 * (low + high)
+
+    def modelled(self) -> float:
+        """Return where a simple curve like this has its minimiser; nan where nothing can tell."""
         low, high = self.low, self.high
         width, rise = high.alpha - low.alpha, high.value - low.value
         if not high.finite:

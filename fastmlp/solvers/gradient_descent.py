@@ -11,9 +11,11 @@ import numpy as np
 
 from fastmlp import validation
 from fastmlp.kernels.updates import dot
+from fastmlp.objective import Objective, starting_point
 from fastmlp.solvers import directions
 from fastmlp.solvers import line_search as line_searches
 from fastmlp.solvers.directions import Step
+from fastmlp.solvers.first_minimiser import ULPS
 from fastmlp.solvers.line_search import LineSearchResult, Outcome
 from fastmlp.solvers.reports import (
     DIVERGED,
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
 
     from fastmlp.curve import Curve
-    from fastmlp.objective import Objective
 
 
 def gradient_descent(
@@ -79,15 +80,17 @@ def gradient_descent(
     Returns
     -------
     scipy.optimize.OptimizeResult
-        ``x`` parameters; ``fun`` E(x); ``jac`` the gradient at x; ``nit`` iterations; ``nfev`` and
+        ``x`` parameters; ``fun`` E(x); ``jac`` the gradient at x ("nesterov": None in callbacks,
+        and where interrupted or diverged); ``nit`` iterations; ``nfev`` and
         ``njev`` evaluations of E (each alpha tried is one) and of its gradient; ``status`` 0:
         converged, 1: stopped by the callback, 2: interrupted by Ctrl-C, 3: diverged (a value was
         not finite, or E decreases without end along d), 4: out of iterations, 5: no progress
         possible (no step lowers E, as far as its digits tell); ``success`` whether status is 0 or
         1; ``message``; ``history`` with arrays of nit + 1 entries, of the start and of each
-        iterate: ``value``, ``gradient_norm`` ("nesterov": at the point ahead of the iterate, where
-        the next search begins), ``alpha`` that led there (0 for the start), ``evaluations`` that
-        its search made, ``seconds`` since the call.
+        iterate: ``value`` ("nesterov": as the search found it, E to rounding), ``gradient_norm``
+        ("nesterov": at the point ahead of the iterate, where the next search begins), ``alpha``
+        that led there (0 for the start), ``evaluations`` that its search made, ``seconds`` since
+        the call.
 
     Warns
     -----
@@ -101,7 +104,9 @@ def gradient_descent(
 
     Notes
     -----
-    Under exact search E never increases from one iterate to the next.
+    Under exact search E never increases from one iterate to the next. Close to a minimiser its
+    digits end before the gradient's: there a rise of at most 4 units in the last place of float64
+    counts as none, if the search has made the slope smaller.
 
     References
     ----------
@@ -119,8 +124,7 @@ def gradient_descent(
     >>> result.message
     'Converged: the norm of the gradient is at most 1e-08.'
     """
-    objective.net.require_derivatives()
-    start = np.array(validation.parameters(objective.net, w), objective.net.dtype)
+    start = starting_point(objective, w)
     descent = _Descent(
         objective,
         directions.resolve(direction),
@@ -131,11 +135,11 @@ def gradient_descent(
     )
     with progress_bar(progress, descent.max_iter, "iterations") as bar:
         end = descent.run(start, bar)
-    return finished(descent.result(), end.status, end.message)
+    return finished(descent.result(), end.status, end.message, stacklevel=3)
 
 
-# So many units in the last place of E are rounding: as much may two computations of it differ.
-ULPS = 4
+# Iterations without a new least value, or gradient norm at that value, after which to give up.
+MOST_STALLED = 30
 
 
 @dataclass(frozen=True)
@@ -147,13 +151,27 @@ class _Place:
     gradient: np.ndarray
     norm: float
 
+
+@dataclass(frozen=True)
+class _State:
+    """After nit iterations: the iterate, E there, and the base of the next search.
+
+    The base is the iterate itself, or for rules that look ahead mostly another point.
+    """
+
+    nit: int
+    w: np.ndarray
+    value: float
+    base: _Place
+    alpha: float | None
+
     @property
-    def is_finite(self) -> bool:
-        return math.isfinite(self.value) and math.isfinite(self.norm)
+    def is_ahead(self) -> bool:
+        return self.base.w is not self.w
 
 
 class _Descent:
-    """One run: the iterate w, the base of the next search, and what has happened so far."""
+    """One run. Its state is replaced as a whole, so that an interrupt finds it consistent."""
 
     def __init__(
         self,
@@ -165,140 +183,177 @@ class _Descent:
         callback: Callback | None,
     ) -> None:
         self.objective, self.rule, self.search = objective, rule, search
+        self.looks_ahead = directions.looks_ahead(rule)
         self.tol, self.max_iter, self.callback = tol, max_iter, callback
         self.history = History("value", "gradient_norm", "alpha", "evaluations", "seconds")
-        self.began, self.nit = time.perf_counter(), 0
+        self.began = time.perf_counter()
         self.counts_before = objective.nfev, objective.njev
-        self.alpha: float | None = None
+        self.has_begun_anew = False
+        self.best, self.n_stalled = (math.inf, math.inf), 0
 
     def run(self, start: np.ndarray, bar: Any) -> Ended:
         """Iterate until something ends it; return what did."""
-        self.w, self.value = start, math.nan
-        self.base = _Place(start, math.nan, np.full_like(start, math.nan), math.nan)
+        nowhere = _Place(start, math.nan, np.full_like(start, math.nan), math.nan)
+        self.state = _State(0, start, math.nan, nowhere, None)
         try:
-            self._begin()
-            while True:
-                self._end_if_converged()
-                if self.nit == self.max_iter:
-                    self._return_to_iterate()
-                    return out_of_iterations(self.nit)
-                if self._iterate():
-                    bar.update()
-                    bar.set_postfix(value=f"{self.value:.6g}", refresh=False)
-                    if self.callback and asks_to_stop(self.callback, self.result()):
-                        return stopped(self.nit)
+            with np.errstate(over="ignore", invalid="ignore"):  # divergence is told otherwise
+                self._begin(start)
+                while True:
+                    self._end_if_converged()
+                    if self.state.nit == self.max_iter:
+                        self._look_at_iterate()
+                        self._end_if_converged()
+                        return out_of_iterations(self.max_iter)
+                    self._iterate(bar)
         except Ended as end:
             return end
         except KeyboardInterrupt:
-            return interrupted(self.nit)
+            return interrupted(self.state.nit)
 
-    def _begin(self) -> None:
-        self.base = self._look(self.w)
-        if not self.base.is_finite:
-            raise Ended(DIVERGED, "Diverged: E or its gradient at the start is not finite.")
-        self.value = self.base.value
-        self._record(0.0, 0)
+    def _begin(self, start: np.ndarray) -> None:
+        base = self._look(start)
+        self._record(base.value, base.norm, 0.0, 0)
+        self.state = _State(0, start, base.value, base, None)
 
     def _look(self, w: np.ndarray) -> _Place:
         value, gradient = self.objective.value_and_gradient(w)
-        return _Place(w, value, gradient, math.sqrt(dot(gradient, gradient)))
+        norm = math.sqrt(dot(gradient, gradient))
+        if not (math.isfinite(value) and math.isfinite(norm)):
+            raise Ended(DIVERGED, "Diverged: E or its gradient is not finite.")
+        return _Place(w, value, gradient, norm)
 
-    def _return_to_iterate(self) -> None:
-        """Have the iterate itself as base, with nothing remembered."""
-        self.rule.restart()
-        if self.base.w is not self.w:
-            self.base = self._look(self.w)
-        self.value = min(self.value, self.base.value)  # both E(w), to rounding
+    def _look_at_iterate(self) -> None:
+        """Have the iterate itself as base."""
+        if self.state.is_ahead:
+            base = self._look(self.state.w)
+            self.state = replace(self.state, base=base, value=min(self.state.value, base.value))
 
     def _end_if_converged(self) -> None:
-        if self.base.norm > self.tol:
+        if self.state.base.norm > self.tol:
             return
-        if self.base.w is not self.w and self.base.value > self.value:
-            self._return_to_iterate()  # that was ahead of it, and higher
-            if self.base.norm > self.tol:
+        if self.state.is_ahead and self.state.base.value > self.state.value:
+            self.rule.restart()  # that was ahead of the iterate, and higher
+            self._look_at_iterate()
+            if self.state.base.norm > self.tol:
                 return
-        self.w, self.value = self.base.w, min(self.value, self.base.value)
+        base = self.state.base
+        self.state = replace(self.state, w=base.w, value=min(self.state.value, base.value))
         raise converged(self.tol)
 
-    def _iterate(self) -> bool:
-        """Search, and step; or begin anew from the iterate, and return False."""
-        curve = self.objective.along(self.base.w, self.rule.direction(self.base.gradient))
-        found = self.search(curve, self.alpha)
+    def _iterate(self, bar: Any) -> None:
+        """Search, step and report; or only begin anew from the iterate."""
+        base = self.state.base
+        d = self.rule.direction(base.gradient)
+        curve = self.objective.along(base.w, d)
+        # Whatever else the objective has been used for since: always the same bits.
+        curve.remember(0.0, base.value, dot(base.gradient, d))
+        found = self.search(curve, self.state.alpha)
         if found.outcome is Outcome.NOT_FINITE:
             raise Ended(DIVERGED, f"Diverged: {found.outcome.value}")
         if not (found.success or found.outcome is Outcome.ENDLESS):
-            return self._begin_anew(found.outcome.value)
+            self._begin_anew(found.outcome.value)
+            return
         after = curve.at(found.alpha)
         if not validation.all_finite(after):
             raise Ended(DIVERGED, "Diverged: a parameter would not be finite.")
-        moved = self._move_ahead if self.rule.looks_ahead else self._move
-        if not moved(after, curve, found):
-            return self._begin_anew("beyond the search's precision, E rises.")
-        self.nit += 1
-        self.alpha = found.alpha
-        self._record(found.alpha, found.evaluations)
+        if np.array_equal(after, base.w):
+            self._begin_anew("the step is too short to change a parameter.")
+            return
+        step = self._ahead(after, curve, found) if self.looks_ahead else self._to(after, found)
+        if step is None:
+            hint = "within rounding." if self.search.is_monotone else "a smaller one may help."
+            self._begin_anew(f"the step raises E; {hint}")
+            return
+        self._end_if_stalled()
+        if not bar.disable:
+            bar.set_postfix(value=f"{self.state.value:.6g}", refresh=False)
+            bar.update()
+        if self.callback is not None and asks_to_stop(self.callback, self.result()):
+            self._look_at_iterate()
+            raise stopped(self.state.nit)
         if found.outcome is Outcome.ENDLESS:
             self._end_if_converged()
             raise Ended(DIVERGED, f"Diverged: {found.outcome.value}")
-        return True
 
-    def _begin_anew(self, reason: str) -> bool:
-        """Return False, with the steepest direction from the iterate next; unless it was that."""
-        was_ahead = self.base.w is not self.w
-        if not self.rule.restart() and not was_ahead:
+    def _begin_anew(self, reason: str) -> None:
+        """Have the steepest direction from the iterate next; end if it was that."""
+        had_past = self.rule.restart() is not False or self.state.is_ahead
+        if self.has_begun_anew or not had_past:
+            self._look_at_iterate()
             raise Ended(NO_PROGRESS, f"No progress possible: {reason}")
-        self._return_to_iterate()
-        return False
+        self.has_begun_anew = True
+        self._look_at_iterate()
 
-    def _move(self, after: np.ndarray, curve: Curve, found: LineSearchResult) -> bool:
-        """Make `after` the iterate and the base, unless E there contradicts the search."""
+    def _to(self, after: np.ndarray, found: LineSearchResult) -> Step | None:
+        """Make `after` the iterate and the base; not where E there contradicts the search."""
+        state = self.state
         place = self._look(after)
-        if not place.is_finite:
-            raise Ended(DIVERGED, "Diverged: E or its gradient is not finite after the step.")
-        rise = place.value - self.value
-        if self.search.is_monotone and rise > 0:
+        if self.search.is_monotone and place.value > state.value:
             # Close to a minimiser the digits of E end before those of its slope.
-            if rise > ULPS * math.ulp(self.value) or not abs(found.derivative) < abs(
-                curve.derivative(0.0)
-            ):
-                return False
-            place = replace(place, value=self.value)
-        self.base, self.w, self.value = place, after, place.value
-        return True
-
-    def _move_ahead(self, after: np.ndarray, curve: Curve, found: LineSearchResult) -> bool:
-        """Make `after` the iterate if it is lower, and take the base that the rule wants next."""
-        value = curve(found.alpha)
-        is_lower = value <= self.value
-        if not is_lower and self.base.w is self.w:
-            return False
-        base = self.base
-        step = Step(base.w, base.value, base.gradient, self.w, after, value, is_lower)
+            if place.value > state.value + ULPS * math.ulp(state.value):
+                return None
+            place = replace(place, value=state.value)
+        step = Step(
+            state.base.w, state.value, state.base.gradient, state.w, after, place.value, True
+        )
         self.rule.learn(step)
-        if is_lower:
-            self.w, self.value = after, value
-        place = self._look(self.rule.base(self.w))
-        if not place.is_finite:
-            raise Ended(DIVERGED, "Diverged: E or its gradient is not finite after the step.")
-        self.base = place
-        if place.w is self.w:
-            self.value = min(self.value, place.value)
-        return True
+        self._advance(after, place.value, place, found)
+        return step
 
-    def _record(self, alpha: float, evaluations: int) -> None:
+    def _ahead(self, after: np.ndarray, curve: Curve, found: LineSearchResult) -> Step | None:
+        """Make `after` the iterate if it is lower, and go to the base that the rule wants next."""
+        state, value = self.state, curve(found.alpha)
+        if not math.isfinite(value):
+            raise Ended(DIVERGED, "Diverged: E is not finite after the step.")
+        is_lower = value <= state.value + ULPS * math.ulp(state.value)
+        if not (is_lower or state.is_ahead):
+            return None
+        base = state.base
+        step = Step(base.w, base.value, base.gradient, state.w, after, value, is_lower)
+        self.rule.learn(step)
+        w, value = (after, min(value, state.value)) if is_lower else (state.w, state.value)
+        self._advance(w, value, self._look(self.rule.base(w)), found, curve.evaluations)
+        return step
+
+    def _advance(
+        self,
+        w: np.ndarray,
+        value: float,
+        base: _Place,
+        found: LineSearchResult,
+        evaluations: int | None = None,
+    ) -> None:
+        n = found.evaluations if evaluations is None else evaluations
+        self._record(value, base.norm, found.alpha, n)
+        self.state = _State(self.state.nit + 1, w, value, base, found.alpha)
+        self.has_begun_anew = False
+
+    def _end_if_stalled(self) -> None:
+        """End where E, and the gradient at equal E, has not fallen for a while."""
+        now = (self.state.value, self.state.base.norm)
+        self.n_stalled = 0 if now < self.best else self.n_stalled + 1
+        self.best = min(self.best, now)
+        if self.search.is_monotone and self.n_stalled >= MOST_STALLED:
+            self._look_at_iterate()
+            self._end_if_converged()
+            reason = f"E has not fallen for {MOST_STALLED} iterations, as far as its digits tell."
+            raise Ended(NO_PROGRESS, f"No progress possible: {reason}")
+
+    def _record(self, value: float, norm: float, alpha: float, evaluations: int) -> None:
         seconds = time.perf_counter() - self.began
-        self.history.append(self.value, self.base.norm, alpha, evaluations, seconds)
+        self.history.append(value, norm, alpha, evaluations, seconds)
 
     def result(self) -> OptimizeResult:
         """Return what is known so far."""
         from scipy.optimize import OptimizeResult
 
+        state = self.state
         return OptimizeResult(
-            x=self.w,
-            fun=self.value,
-            jac=self.base.gradient if self.base.w is self.w else None,
-            nit=self.nit,
+            x=state.w,
+            fun=state.value if state.is_ahead else state.base.value,
+            jac=None if state.is_ahead else state.base.gradient,
+            nit=state.nit,
             nfev=self.objective.nfev - self.counts_before[0],
             njev=self.objective.njev - self.counts_before[1],
-            history=self.history.arrays(),
+            history=self.history.arrays(state.nit + 1),
         )

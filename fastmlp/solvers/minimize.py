@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from fastmlp import validation
 from fastmlp.kernels.updates import dot
+from fastmlp.objective import Objective, starting_point
 from fastmlp.solvers.reports import (
     DIVERGED,
     DONE,
     NO_PROGRESS,
+    OUT_OF_ITERATIONS,
     Callback,
     Ended,
     History,
@@ -31,8 +33,6 @@ from fastmlp.solvers.reports import (
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
 
-    from fastmlp.objective import Objective
-
 # Of each method, the options that keep SciPy from stopping first.
 METHODS: dict[str, dict[str, float]] = {
     "L-BFGS-B": {"ftol": 0.0, "gtol": 0.0, "maxfun": 10**9},
@@ -42,7 +42,6 @@ METHODS: dict[str, dict[str, float]] = {
     "trust-ncg": {"gtol": 0.0},
     "trust-krylov": {"gtol": 0.0},
 }
-STOPPING_RULES = {"ftol", "gtol", "xtol", "xrtol"}
 WITH_HESSIAN = {"Newton-CG", "trust-ncg", "trust-krylov"}
 
 
@@ -73,7 +72,8 @@ def minimize(
     callback, progress
         As in `gradient_descent`.
     options : dict, optional
-        Passed to SciPy's method. Its own stopping rules are off unless given here.
+        Passed to SciPy's method. Its own stopping rules are off unless given here; of two limits on
+        the iterations the lower one holds.
 
     Returns
     -------
@@ -97,19 +97,25 @@ def minimize(
     steps of about 1e-7: methods end there with "no progress possible".
     """
     validation.one_of("method", method, METHODS)
-    objective.net.require_derivatives()
-    start = np.array(validation.parameters(objective.net, w), objective.net.dtype)
+    start = starting_point(objective, w)
     if options is not None and not isinstance(options, dict):
         raise TypeError(f"options must be a dict or None; got {options!r}")
-    run = _Run(
-        objective,
-        validation.not_negative("tol", tol),
-        validation.count("max_iter", max_iter),
-        checked_callback(callback),
-    )
-    with progress_bar(progress, run.max_iter, "iterations") as bar:
-        end = run.run(start, method, dict(options or {}), bar)
-    return finished(run.result(), end.status, end.message)
+    max_iter = validation.count("max_iter", max_iter)
+    own = dict(options or {})
+    max_iter = min(max_iter, validation.count("maxiter", own.pop("maxiter", max_iter)))
+    run = _Run(objective, validation.not_negative("tol", tol), max_iter, checked_callback(callback))
+    with progress_bar(progress, max_iter, "iterations") as bar:
+        end = run.run(start, method, own, bar)
+    return finished(run.result(), end.status, end.message, stacklevel=3)
+
+
+class _Evaluation(NamedTuple):
+    """A point, of the network's dtype, E and its gradient there, and the gradient's norm."""
+
+    w: np.ndarray
+    value: float
+    gradient: np.ndarray
+    norm: float
 
 
 class _Run:
@@ -121,41 +127,43 @@ class _Run:
         self.objective, self.tol, self.max_iter = objective, tol, max_iter
         self.callback = callback
         self.history = History("value", "gradient_norm", "evaluations", "seconds")
-        self.began, self.nit = time.perf_counter(), 0
+        self.began, self.n_recorded = time.perf_counter(), 0
         self.counts_before = objective.nfev, objective.njev, objective.nhev
-        self.recent: list[tuple[np.ndarray, float, np.ndarray]] = []
-        self.x, self.value = np.empty(0), math.nan
-        self.gradient = np.empty(0)
+        self.recent: list[_Evaluation] = []
+
+    @property
+    def nit(self) -> int:
+        return self.state[0]
 
     def run(self, start: np.ndarray, method: str, options: dict[str, Any], bar: Any) -> Ended:
         """Minimise; return what ended it."""
         from scipy.optimize import minimize as scipy_minimize
         from threadpoolctl import threadpool_limits
 
-        self.x = start
-        self.gradient = np.full_like(start, math.nan)
+        nowhere = _Evaluation(start, math.nan, np.full_like(start, math.nan), math.nan)
+        self.state = 0, nowhere
 
         def after_iteration(intermediate_result: Any) -> None:
-            self.nit += 1
-            self._step_to(intermediate_result.x)
-            bar.update()
-            bar.set_postfix(value=f"{self.value:.6g}", refresh=False)
-            if self.callback and asks_to_stop(self.callback, self.result()):
+            self._step_to(intermediate_result.x, self.nit + 1)
+            if not bar.disable:
+                bar.set_postfix(value=f"{self.state[1].value:.6g}", refresh=False)
+                bar.update()
+            if self.callback is not None and asks_to_stop(self.callback, self.result()):
                 raise stopped(self.nit)
             self._end_if_converged()
 
         try:
-            self._step_to(start)
+            self._step_to(start, 0)
             self._end_if_converged()
             # Threads of BLAS would wait for cores on which Numba's spin between two kernels.
             with threadpool_limits(1, "blas"), warnings.catch_warnings():
-                # What they say is in the result.
-                warnings.filterwarnings("ignore", category=RuntimeWarning)
+                # What SciPy says is in the result.
+                warnings.filterwarnings("ignore", category=RuntimeWarning, module="scipy")
                 found = scipy_minimize(
                     self._value_and_gradient,
                     start.astype(np.float64),
                     jac=True,
-                    hessp=self.objective.hessian_vector if method in WITH_HESSIAN else None,
+                    hessp=self._hessian_vector if method in WITH_HESSIAN else None,
                     method=method,
                     callback=after_iteration,
                     options={**METHODS[method], "maxiter": self.max_iter, **options},
@@ -166,51 +174,67 @@ class _Run:
             return interrupted(self.nit)
         if self.nit >= self.max_iter:
             return out_of_iterations(self.nit)
-        if found.success and options.keys() & STOPPING_RULES:
+        if found.success and options.keys() & {*METHODS[method], "xrtol"} - {"maxfun"}:
             return Ended(DONE, f"Converged: {found.message}")
-        return Ended(NO_PROGRESS, f"No progress possible: {found.message}")
+        if method == "L-BFGS-B" and found.status == 1:
+            return Ended(OUT_OF_ITERATIONS, f"Out of evaluations: {found.message}")
+        return Ended(NO_PROGRESS, f"No progress possible; SciPy ended with: {found.message}")
 
     def _value_and_gradient(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         with np.errstate(over="ignore"):
             flat = x.astype(self.objective.net.dtype)
         if not validation.all_finite(flat):  # too far for a line search
             return math.inf, np.zeros(x.shape)
-        value, gradient = self.objective.value_and_gradient(flat)
-        self.recent = [*self.recent[-2:], (flat, value, gradient)]
-        return value, gradient.astype(np.float64)
+        evaluation = self._evaluate(flat)
+        return evaluation.value, evaluation.gradient.astype(np.float64)
 
-    def _step_to(self, x: np.ndarray) -> None:
+    def _hessian_vector(self, x: np.ndarray, v: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore"):
+            at, direction = np.array([x, v]).astype(self.objective.net.dtype)
+        if not (validation.all_finite(at) and validation.all_finite(direction)):
+            raise Ended(NO_PROGRESS, "No progress possible: SciPy's direction is not finite.")
+        product = self.objective.hessian_vector(at, direction)
+        if not validation.all_finite(product):
+            raise Ended(DIVERGED, "Diverged: a product with the Hessian is not finite.")
+        return product.astype(np.float64)
+
+    def _evaluate(self, w: np.ndarray) -> _Evaluation:
+        """Return E and its gradient, remembered for a few points."""
+        for known in self.recent:
+            if np.array_equal(known.w, w):
+                return known
+        value, gradient = self.objective.value_and_gradient(w)
+        evaluation = _Evaluation(w, value, gradient, math.sqrt(dot(gradient, gradient)))
+        self.recent = [*self.recent[-2:], evaluation]
+        return evaluation
+
+    def _step_to(self, x: np.ndarray, nit: int) -> None:
         """Make x the iterate, and record it."""
-        flat = x.astype(self.objective.net.dtype)
-        known = [entry for entry in self.recent if np.array_equal(entry[0], flat)]
-        if not known:
-            self._value_and_gradient(flat)
-            known = self.recent
-        self.x, self.value, self.gradient = known[-1]
-        norm = math.sqrt(dot(self.gradient, self.gradient))
-        if not (math.isfinite(self.value) and math.isfinite(norm)):
+        evaluation = self._evaluate(x.astype(self.objective.net.dtype))
+        if not (math.isfinite(evaluation.value) and math.isfinite(evaluation.norm)):
             raise Ended(DIVERGED, "Diverged: E or its gradient is not finite.")
-        before = self.history.arrays().evaluations.sum() if len(self.history) else 0
-        n_evaluations = self.objective.nfev - self.counts_before[0] - before
-        self.history.append(self.value, norm, n_evaluations, time.perf_counter() - self.began)
-        self.norm = norm
+        nfev = self.objective.nfev - self.counts_before[0]
+        seconds = time.perf_counter() - self.began
+        self.history.append(evaluation.value, evaluation.norm, nfev - self.n_recorded, seconds)
+        self.n_recorded = nfev
+        self.state = nit, evaluation
 
     def _end_if_converged(self) -> None:
-        if self.norm <= self.tol:
+        if self.state[1].norm <= self.tol:
             raise converged(self.tol)
 
     def result(self) -> OptimizeResult:
         """Return what is known so far."""
         from scipy.optimize import OptimizeResult
 
-        nfev, njev, nhev = self.counts_before
+        (nit, at), (nfev, njev, nhev) = self.state, self.counts_before
         return OptimizeResult(
-            x=self.x,
-            fun=self.value,
-            jac=self.gradient,
-            nit=self.nit,
+            x=at.w,
+            fun=at.value,
+            jac=at.gradient,
+            nit=nit,
             nfev=self.objective.nfev - nfev,
             njev=self.objective.njev - njev,
             nhev=self.objective.nhev - nhev,
-            history=self.history.arrays(),
+            history=self.history.arrays(nit + 1),
         )

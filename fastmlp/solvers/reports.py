@@ -53,12 +53,12 @@ class History:
         self._table[:, self._length] = values
         self._length += 1
 
-    def arrays(self) -> OptimizeResult:
-        """Return a copy of each column by its name."""
+    def arrays(self, length: int | None = None) -> OptimizeResult:
+        """Return a copy of each column by its name, of all rows or the first ones."""
         # Imported when the first step is long done: SciPy's optimisers take a while to load.
         from scipy.optimize import OptimizeResult
 
-        rows = self._table[:, : self._length].copy()
+        rows = self._table[:, : self._length][:, :length].copy()
         return OptimizeResult(zip(self._names, rows, strict=True))
 
 
@@ -109,10 +109,10 @@ def progress_bar(progress: bool | None, total: int, unit: str) -> Any:
     return tqdm(total=total, unit=f" {unit}", unit_scale=True, disable=not show, delay=delay)
 
 
-def finished(result: OptimizeResult, status: int, message: str) -> OptimizeResult:
-    """Complete a result; warn the caller's caller's caller where interrupted or diverged."""
+def finished(result: OptimizeResult, status: int, message: str, stacklevel: int) -> OptimizeResult:
+    """Complete a result; where interrupted or diverged, warn whoever is so many calls above."""
     result.status, result.message = status, message
     result.success = status < SUCCEEDED
     if status in (INTERRUPTED, DIVERGED):
-        warnings.warn(message, RuntimeWarning, stacklevel=4)
+        warnings.warn(message, RuntimeWarning, stacklevel=stacklevel)
     return result

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from fastmlp import validation
+
 
 @dataclass(frozen=True)
 class Constant:
@@ -100,17 +102,11 @@ def resolve(step: Any) -> Callable[[int, int], np.ndarray]:
     return lambda start, stop: np.full(stop - start, size)
 
 
-def _is_number(value: Any) -> bool:
-    if isinstance(value, np.ndarray) and value.ndim == 0:
-        return value.dtype.kind in "iuf"
-    return isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
-
-
 def _evaluate(step: Callable[[int], float], start: int, stop: int) -> np.ndarray:
     sizes = np.empty(stop - start)
     for k in range(start, stop):
         size = step(k)
-        if not _is_number(size):
+        if not validation.is_number(size):
             raise ValueError(f"step({k}) must be a number; got {size!r}")
         if not (math.isfinite(size) and size >= 0):
             raise ValueError(f"step({k}) must be finite, 0 or more; got {size!r}")

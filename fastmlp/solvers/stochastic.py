@@ -220,7 +220,9 @@ def _train(
                 history.append(mean_loss, last_step, time.perf_counter() - began)
                 if not bar.disable:
                     bar.set_postfix(loss=f"{mean_loss:.4g}", refresh=False)
-                if settings.callback and asks_to_stop(settings.callback, _result(history, trainer)):
+                if settings.callback is not None and asks_to_stop(
+                    settings.callback, _result(history, trainer)
+                ):
                     status = STOPPED
                     break
             if status in (DONE, STOPPED) and not validation.all_finite(trainer.parameters):
@@ -228,7 +230,7 @@ def _train(
         except KeyboardInterrupt:
             status = INTERRUPTED
     result = _result(history, trainer)
-    return finished(result, status, _message(status, result.n_epochs, result.nit))
+    return finished(result, status, _message(status, result.n_epochs, result.nit), 4)
 
 
 def _epoch(
