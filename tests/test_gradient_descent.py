@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import numpy as np
@@ -12,8 +12,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import OptimizeResult
 
 import fastmlp as fm
-from cases import DIFFERENTIABLE, PAIRS, same_bits
-from cases_curves import Case, case_of, random_case, sample_weight
+from cases import DEVIATIONS, DIFFERENTIABLE, PAIRS, same_bits
+from cases_curves import Case, Expected, case_of, random_case, sample_weight
 from cases_descent import DIRECTIONS, ULPS, every_direction, every_dtype, logistic, rises
 from fastmlp.solvers.line_search import Armijo, Exact, Fixed, LineSearchResult, Outcome, Wolfe
 
@@ -74,7 +74,7 @@ def runs(direction, dtype):
     for number in range(N_CASES):
         rng = np.random.default_rng(number)
         output, loss = PAIRS[number % len(PAIRS)]
-        widths = rng.integers(1, 8, rng.integers(2, 5)).tolist()
+        widths = [*rng.integers(1, 8, rng.integers(1, 4)).tolist(), int(rng.integers(2, 8))]
         hidden = [str(name) for name in rng.choice(DIFFERENTIABLE, len(widths) - 2)]
         options = {"bias": bool(rng.random() < 0.7), "dtype": dtype}
         net = fm.Network(widths, hidden=hidden, output=output, loss=loss, **options)
@@ -118,8 +118,9 @@ def test_history(direction, dtype):
         objective = run.case.objective()
         values = np.array([objective.value(x) for x in run.iterates])
         close = ULPS * np.spacing(values)
-        if direction == "nesterov":  # its values are the searches'
-            close = np.maximum(close, 100 * np.finfo(dtype).eps * values)
+        if direction == "nesterov":  # its values are the searches', sums of what cancels
+            before = np.concatenate([values[:1], values[:-1]])
+            close = np.maximum(close, 100 * np.finfo(dtype).eps * before)
         else:
             gradients = [objective.gradient(x) for x in run.iterates]
             norms = [np.linalg.norm(gradient.astype(np.float64)) for gradient in gradients]
@@ -139,7 +140,8 @@ def test_fun_and_jac(direction, dtype):
             assert same_bits(result.jac, objective.gradient(result.x))
         if direction == "nesterov":  # it may have converged ahead
             assert result.status == 0 or same_bits(result.x, run.iterates[-1])
-            assert result.fun <= last * (1 + 100 * np.finfo(dtype).eps)
+            before = result.history.value[max(result.nit - 1, 0)]
+            assert result.fun <= last + 100 * np.finfo(dtype).eps * before
         else:
             assert same_bits(result.x, run.iterates[-1])
             assert result.fun == last
@@ -173,11 +175,13 @@ def test_status(direction, dtype):
         if result.status == 3 and objective.l2 > 0:
             wrong.append(run)
         if result.status == 5:
-            phi, noise = objective.along(result.x, -gradient), np.finfo(dtype).eps * result.fun
+            phi = objective.along(result.x, -gradient)
+            _, deviation = Expected(replace(run.case, w=result.x)).value()
+            noise = DEVIATIONS * (deviation + np.finfo(dtype).eps * result.fun)
             for alpha in np.geomspace(1e-16, 1, 97):
-                if phi(alpha) > result.fun + 32 * noise:  # beyond the first minimiser
+                if phi(alpha) > result.fun + 10 * noise:  # beyond the first minimiser
                     break
-                assert phi(alpha) > result.fun - 4 * noise, run
+                assert phi(alpha) > result.fun - noise, run
     assert not wrong
 
 
