@@ -1,6 +1,7 @@
 """The package from outside: imports, names, docstrings, threads and forks, memory."""
 
 import doctest
+import importlib
 import importlib.metadata
 import importlib.resources
 import inspect
@@ -158,8 +159,9 @@ def test_docstring_says_what_is_returned(name):
         assert re.search(r"\nReturns\n-------\n", doc) or doc.startswith("Return ")
 
 
-def test_examples_in_docstrings():
-    results = doctest.testmod(fastmlp.network)
+@pytest.mark.parametrize("module", ["network", "objective", "curve", "solvers.gradient_descent"])
+def test_examples_in_docstrings(module):
+    results = doctest.testmod(importlib.import_module(f"fastmlp.{module}"))
     assert results.attempted >= 4
     assert results.failed == 0
 
