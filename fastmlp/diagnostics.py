@@ -28,8 +28,8 @@ def directional_derivative(
     numerically : bool, default=False
         Whether to take the central difference ``(E(w + h d) - E(w - h d)) / 2h`` instead of one
         pass of forward-mode differentiation: a check that knows values only. With the precision
-        eps of the network's dtype, h d has the length eps^(1/3) max(1, |w|), and the result about
-        eps^(2/3) for relative error.
+        eps of the network's dtype, h d has the length eps^(1/3) max(1, |w|), and the error is about
+        eps^(2/3) |d| (|gradient| + E).
 
     Returns
     -------

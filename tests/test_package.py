@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 import fastmlp as fm
-import fastmlp.network
 from cases import run_child
 from fastmlp import workspace
 from fastmlp.solvers import orders, stochastic, trainers

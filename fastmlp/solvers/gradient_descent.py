@@ -151,6 +151,11 @@ class _Place:
     gradient: np.ndarray
     norm: float
 
+    @classmethod
+    def at(cls, w: np.ndarray, objective: Objective) -> _Place:
+        value, gradient = objective.value_and_gradient(w)
+        return cls(w, value, gradient, math.sqrt(dot(gradient, gradient)))
+
 
 @dataclass(frozen=True)
 class _State:
@@ -211,16 +216,19 @@ class _Descent:
             return interrupted(self.state.nit)
 
     def _begin(self, start: np.ndarray) -> None:
-        base = self._look(start)
+        base = _Place.at(start, self.objective)
         self._record(base.value, base.norm, 0.0, 0)
         self.state = _State(0, start, base.value, base, None)
+        self._end_if_diverged(base)
 
     def _look(self, w: np.ndarray) -> _Place:
-        value, gradient = self.objective.value_and_gradient(w)
-        norm = math.sqrt(dot(gradient, gradient))
-        if not (math.isfinite(value) and math.isfinite(norm)):
+        place = _Place.at(w, self.objective)
+        self._end_if_diverged(place)
+        return place
+
+    def _end_if_diverged(self, place: _Place) -> None:
+        if not (math.isfinite(place.value) and math.isfinite(place.norm)):
             raise Ended(DIVERGED, "Diverged: E or its gradient is not finite.")
-        return _Place(w, value, gradient, norm)
 
     def _look_at_iterate(self) -> None:
         """Have the iterate itself as base."""

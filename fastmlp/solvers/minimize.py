@@ -211,13 +211,17 @@ class _Run:
     def _step_to(self, x: np.ndarray, nit: int) -> None:
         """Make x the iterate, and record it."""
         evaluation = self._evaluate(x.astype(self.objective.net.dtype))
-        if not (math.isfinite(evaluation.value) and math.isfinite(evaluation.norm)):
-            raise Ended(DIVERGED, "Diverged: E or its gradient is not finite.")
+        diverged = Ended(DIVERGED, "Diverged: E or its gradient is not finite.")
+        is_finite = math.isfinite(evaluation.value) and math.isfinite(evaluation.norm)
+        if nit > 0 and not is_finite:
+            raise diverged
         nfev = self.objective.nfev - self.counts_before[0]
         seconds = time.perf_counter() - self.began
         self.history.append(evaluation.value, evaluation.norm, nfev - self.n_recorded, seconds)
         self.n_recorded = nfev
         self.state = nit, evaluation
+        if not is_finite:
+            raise diverged
 
     def _end_if_converged(self) -> None:
         if self.state[1].norm <= self.tol:
