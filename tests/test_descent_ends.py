@@ -66,7 +66,10 @@ def test_no_progress(dtype, direction):
     assert result.message.startswith("No progress possible")
     again = fm.gradient_descent(case.objective(), result.x, **options)
     assert (again.status, again.nit < result.nit) == (5, True)
-    assert again.fun <= result.fun + ULPS * np.spacing(result.fun)
+    rounding = ULPS * np.spacing(result.fun)
+    if direction == "nesterov":  # it compares values of searches, which have the dtype's rounding
+        rounding += np.finfo(dtype).eps * result.fun
+    assert again.fun <= result.fun + rounding
     norm = np.linalg.norm(case.twin.gradient(result.x))
     assert norm < 10 * np.finfo(dtype).eps ** 0.5  # E is flat to as many digits
 

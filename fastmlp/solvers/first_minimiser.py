@@ -180,8 +180,8 @@ class Descent(Trials):
         step = alpha - self.low.alpha
         if not step > 0:
             step = math.inf
-        elif math.isnan(doubt):  # aim at a slope that is good already
-            step *= 1 + min(1.0, 0.5 * self.target / -self.low.slope)
+        elif math.isnan(doubt):  # close to a minimiser of E: a parabola, but for rounding
+            step *= 1 + min(math.sqrt(self.eps), 0.5 * self.target / -self.low.slope)
         else:
             step += 0.5 * min(step, doubt)
         least = GROWTH[min(n_lows, len(GROWTH)) - 1]
@@ -202,7 +202,9 @@ class Descent(Trials):
             return secant, math.nan
         cubic = b.alpha - width * (b.slope + math.sqrt(square) - bend) / denominator
         doubt = abs(cubic - secant)
-        return (secant, 0.0) if doubt < 1e-6 * width else (cubic, doubt)
+        # What rounding of the values makes of the cubic; on a parabola the secant is exact.
+        rounding = max(1e-6, self.noise / (width * max(-a.slope, abs(b.slope))))
+        return (secant, 0.0) if doubt < rounding * width else (cubic, doubt)
 
     def indistinct(self, a: Point, b: Point) -> bool:
         """Whether the values of two points cannot tell how the curve bends between them."""
