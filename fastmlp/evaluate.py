@@ -45,9 +45,9 @@ def sample_gradients(net: Network, w: Any, X: Any, y: Any) -> np.ndarray:
     w, X, y = _checked(net, w, X, y, "mean")
     out = np.empty((len(X), net.n_params), net.dtype)
     workspace = Workspace(net, 1, parameter_buffer(w, net.dtype), "gradient")
+    passes = Passes(net, X, y)
     for start, stop in blocks(len(X), _samples_at_once(net)):
-        data = Passes(net, X, y).data(start, stop)
-        sample.gradients(workspace.model, data, out[start:stop])
+        sample.gradients(workspace.model, passes.data(start, stop), out[start:stop])
     return out
 
 
@@ -57,8 +57,9 @@ def jacobian(net: Network, w: Any, X: Any) -> np.ndarray:
     w, X = validation.parameters(net, w), validation.features(net, X)
     out = np.empty((len(X), net.widths[-1], net.n_params), net.dtype)
     workspace = Workspace(net, 1, parameter_buffer(w, net.dtype), "predict")
+    passes = Passes(net, X)
     for start, stop in blocks(len(X), _samples_at_once(net)):
-        sample.jacobians(workspace.model, Passes(net, X).data(start, stop), out[start:stop])
+        sample.jacobians(workspace.model, passes.data(start, stop), out[start:stop])
     return out
 
 

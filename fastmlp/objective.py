@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -325,6 +327,32 @@ class Objective:
                     G += self.net.dtype.type(self.l2) * W
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """A point, E and its gradient there, and the gradient's Euclidean norm."""
+
+    w: np.ndarray
+    value: float
+    gradient: np.ndarray
+    norm: float
+
+    @classmethod
+    def at(cls, w: np.ndarray, objective: Objective) -> Evaluation:
+        """Evaluate an objective at w, of its network's dtype."""
+        value, gradient = objective.value_and_gradient(w)
+        return cls(w, value, gradient, math.sqrt(dot(gradient, gradient)))
+
+    @classmethod
+    def unknown(cls, w: np.ndarray) -> Evaluation:
+        """Return NaNs, for a point that has not been evaluated."""
+        return cls(w, math.nan, np.full_like(w, math.nan), math.nan)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether E and its gradient are."""
+        return math.isfinite(self.value) and math.isfinite(self.norm)
+
+
 def starting_point(objective: Any, w: Any) -> np.ndarray:
     """Return a copy of w, of the network's dtype, from which a solver shall minimise."""
     if not isinstance(objective, Objective):
@@ -332,4 +360,4 @@ def starting_point(objective: Any, w: Any) -> np.ndarray:
             f"objective must be a fastmlp.Objective(net, X, y); got {type(objective).__name__}"
         )
     objective.net.require_derivatives()
-    return np.array(validation.parameters(objective.net, w), objective.net.dtype)
+    return objective._checked("w", w)

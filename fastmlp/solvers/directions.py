@@ -70,10 +70,6 @@ class Steepest:
 
     looks_ahead = False
 
-    def base(self, w: np.ndarray) -> np.ndarray:
-        """Return w."""
-        return w
-
     def direction(self, gradient: np.ndarray) -> np.ndarray:
         """Return -gradient."""
         return -gradient
@@ -100,10 +96,6 @@ class Conjugate:
         self._gradient: np.ndarray | None = None
         self._direction = np.empty(0)
         self._age = 0
-
-    def base(self, w: np.ndarray) -> np.ndarray:
-        """Return w."""
-        return w
 
     def direction(self, gradient: np.ndarray) -> np.ndarray:
         """Return the conjugate direction."""

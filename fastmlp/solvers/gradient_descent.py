@@ -11,7 +11,7 @@ import numpy as np
 
 from fastmlp import validation
 from fastmlp.kernels.updates import dot
-from fastmlp.objective import Objective, starting_point
+from fastmlp.objective import Evaluation, Objective, starting_point
 from fastmlp.solvers import directions
 from fastmlp.solvers import line_search as line_searches
 from fastmlp.solvers.directions import Step
@@ -26,6 +26,7 @@ from fastmlp.solvers.reports import (
     asks_to_stop,
     checked_callback,
     converged,
+    diverged,
     finished,
     interrupted,
     out_of_iterations,
@@ -143,21 +144,6 @@ MOST_STALLED = 30
 
 
 @dataclass(frozen=True)
-class _Place:
-    """A point, E and its gradient there, and the gradient's norm."""
-
-    w: np.ndarray
-    value: float
-    gradient: np.ndarray
-    norm: float
-
-    @classmethod
-    def at(cls, w: np.ndarray, objective: Objective) -> _Place:
-        value, gradient = objective.value_and_gradient(w)
-        return cls(w, value, gradient, math.sqrt(dot(gradient, gradient)))
-
-
-@dataclass(frozen=True)
 class _State:
     """After nit iterations: the iterate, E there, and the base of the next search.
 
@@ -167,7 +153,7 @@ class _State:
     nit: int
     w: np.ndarray
     value: float
-    base: _Place
+    base: Evaluation
     alpha: float | None
 
     @property
@@ -198,7 +184,7 @@ class _Descent:
 
     def run(self, start: np.ndarray, bar: Any) -> Ended:
         """Iterate until something ends it; return what did."""
-        nowhere = _Place(start, math.nan, np.full_like(start, math.nan), math.nan)
+        nowhere = Evaluation.unknown(start)
         self.state = _State(0, start, math.nan, nowhere, None)
         try:
             with np.errstate(over="ignore", invalid="ignore"):  # divergence is told otherwise
@@ -216,19 +202,19 @@ class _Descent:
             return interrupted(self.state.nit)
 
     def _begin(self, start: np.ndarray) -> None:
-        base = _Place.at(start, self.objective)
+        base = Evaluation.at(start, self.objective)
         self._record(base.value, base.norm, 0.0, 0)
         self.state = _State(0, start, base.value, base, None)
         self._end_if_diverged(base)
 
-    def _look(self, w: np.ndarray) -> _Place:
-        place = _Place.at(w, self.objective)
+    def _look(self, w: np.ndarray) -> Evaluation:
+        place = Evaluation.at(w, self.objective)
         self._end_if_diverged(place)
         return place
 
-    def _end_if_diverged(self, place: _Place) -> None:
-        if not (math.isfinite(place.value) and math.isfinite(place.norm)):
-            raise Ended(DIVERGED, "Diverged: E or its gradient is not finite.")
+    def _end_if_diverged(self, place: Evaluation) -> None:
+        if not place.is_finite:
+            raise diverged()
 
     def _look_at_iterate(self) -> None:
         """Have the iterate itself as base."""
@@ -267,8 +253,8 @@ class _Descent:
         if np.array_equal(after, base.w):
             self._begin_anew("the step is too short to change a parameter.")
             return
-        step = self._ahead(after, curve, found) if self.looks_ahead else self._to(after, found)
-        if step is None:
+        move = self._ahead if self.looks_ahead else self._to
+        if not move(after, curve, found):
             hint = "within rounding." if self.search.is_monotone else "a smaller one may help."
             self._begin_anew(f"the step raises E; {hint}")
             return
@@ -292,48 +278,46 @@ class _Descent:
         self.has_begun_anew = True
         self._look_at_iterate()
 
-    def _to(self, after: np.ndarray, found: LineSearchResult) -> Step | None:
-        """Make `after` the iterate and the base; not where E there contradicts the search."""
+    def _to(self, after: np.ndarray, curve: Curve, found: LineSearchResult) -> bool:
+        """Make `after` the iterate and the base, unless E there contradicts the search."""
         state = self.state
         place = self._look(after)
         if self.search.is_monotone and place.value > state.value:
             # Close to a minimiser the digits of E end before those of its slope.
             if place.value > state.value + ULPS * math.ulp(state.value):
-                return None
+                return False
             place = replace(place, value=state.value)
         step = Step(
             state.base.w, state.value, state.base.gradient, state.w, after, place.value, True
         )
         self.rule.learn(step)
-        self._advance(after, place.value, place, found)
-        return step
+        self._advance(after, place.value, place, found.alpha, found.evaluations)
+        return True
 
-    def _ahead(self, after: np.ndarray, curve: Curve, found: LineSearchResult) -> Step | None:
-        """Make `after` the iterate if it is lower, and go to the base that the rule wants next."""
+    def _ahead(self, after: np.ndarray, curve: Curve, found: LineSearchResult) -> bool:
+        """Make `after` the iterate if it is lower, and go to the base that the rule wants next.
+
+        Not where it is not lower, and the base was the iterate already.
+        """
         state, value = self.state, curve(found.alpha)
         if not math.isfinite(value):
             raise Ended(DIVERGED, "Diverged: E is not finite after the step.")
         is_lower = value <= state.value + ULPS * math.ulp(state.value)
         if not (is_lower or state.is_ahead):
-            return None
+            return False
         base = state.base
         step = Step(base.w, base.value, base.gradient, state.w, after, value, is_lower)
         self.rule.learn(step)
         w, value = (after, min(value, state.value)) if is_lower else (state.w, state.value)
-        self._advance(w, value, self._look(self.rule.base(w)), found, curve.evaluations)
-        return step
+        ahead = self._look(self.rule.base(w))
+        self._advance(w, value, ahead, found.alpha, curve.evaluations)
+        return True
 
     def _advance(
-        self,
-        w: np.ndarray,
-        value: float,
-        base: _Place,
-        found: LineSearchResult,
-        evaluations: int | None = None,
+        self, w: np.ndarray, value: float, base: Evaluation, alpha: float, evaluations: int
     ) -> None:
-        n = found.evaluations if evaluations is None else evaluations
-        self._record(value, base.norm, found.alpha, n)
-        self.state = _State(self.state.nit + 1, w, value, base, found.alpha)
+        self._record(value, base.norm, alpha, evaluations)
+        self.state = _State(self.state.nit + 1, w, value, base, alpha)
         self.has_begun_anew = False
 
     def _end_if_stalled(self) -> None:

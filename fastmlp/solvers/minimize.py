@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastmlp import validation
-from fastmlp.kernels.updates import dot
-from fastmlp.objective import Objective, starting_point
+from fastmlp.objective import Evaluation, Objective, starting_point
 from fastmlp.solvers.reports import (
     DIVERGED,
     DONE,
@@ -23,6 +22,7 @@ from fastmlp.solvers.reports import (
     asks_to_stop,
     checked_callback,
     converged,
+    diverged,
     finished,
     interrupted,
     out_of_iterations,
@@ -109,15 +109,6 @@ def minimize(
     return finished(run.result(), end.status, end.message, stacklevel=3)
 
 
-class _Evaluation(NamedTuple):
-    """A point, of the network's dtype, E and its gradient there, and the gradient's norm."""
-
-    w: np.ndarray
-    value: float
-    gradient: np.ndarray
-    norm: float
-
-
 class _Run:
     """One run: the iterate, and the evaluations that SciPy may make an iterate next."""
 
@@ -129,7 +120,7 @@ class _Run:
         self.history = History("value", "gradient_norm", "evaluations", "seconds")
         self.began, self.n_recorded = time.perf_counter(), 0
         self.counts_before = objective.nfev, objective.njev, objective.nhev
-        self.recent: list[_Evaluation] = []
+        self.recent: list[Evaluation] = []
 
     @property
     def nit(self) -> int:
@@ -140,8 +131,7 @@ class _Run:
         from scipy.optimize import minimize as scipy_minimize
         from threadpoolctl import threadpool_limits
 
-        nowhere = _Evaluation(start, math.nan, np.full_like(start, math.nan), math.nan)
-        self.state = 0, nowhere
+        self.state = 0, Evaluation.unknown(start)
 
         def after_iteration(intermediate_result: Any) -> None:
             self._step_to(intermediate_result.x, self.nit + 1)
@@ -198,30 +188,26 @@ class _Run:
             raise Ended(DIVERGED, "Diverged: a product with the Hessian is not finite.")
         return product.astype(np.float64)
 
-    def _evaluate(self, w: np.ndarray) -> _Evaluation:
+    def _evaluate(self, w: np.ndarray) -> Evaluation:
         """Return E and its gradient, remembered for a few points."""
         for known in self.recent:
             if np.array_equal(known.w, w):
                 return known
-        value, gradient = self.objective.value_and_gradient(w)
-        evaluation = _Evaluation(w, value, gradient, math.sqrt(dot(gradient, gradient)))
+        evaluation = Evaluation.at(w, self.objective)
         self.recent = [*self.recent[-2:], evaluation]
         return evaluation
 
     def _step_to(self, x: np.ndarray, nit: int) -> None:
         """Make x the iterate, and record it."""
         evaluation = self._evaluate(x.astype(self.objective.net.dtype))
-        diverged = Ended(DIVERGED, "Diverged: E or its gradient is not finite.")
-        is_finite = math.isfinite(evaluation.value) and math.isfinite(evaluation.norm)
-        if nit > 0 and not is_finite:
-            raise diverged
-        nfev = self.objective.nfev - self.counts_before[0]
-        seconds = time.perf_counter() - self.began
-        self.history.append(evaluation.value, evaluation.norm, nfev - self.n_recorded, seconds)
-        self.n_recorded = nfev
-        self.state = nit, evaluation
-        if not is_finite:
-            raise diverged
+        if evaluation.is_finite or nit == 0:
+            nfev = self.objective.nfev - self.counts_before[0]
+            seconds = time.perf_counter() - self.began
+            self.history.append(evaluation.value, evaluation.norm, nfev - self.n_recorded, seconds)
+            self.n_recorded = nfev
+            self.state = nit, evaluation
+        if not evaluation.is_finite:
+            raise diverged()
 
     def _end_if_converged(self) -> None:
         if self.state[1].norm <= self.tol:

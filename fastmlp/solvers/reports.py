@@ -84,6 +84,11 @@ def converged(tol: float) -> Ended:
     return Ended(DONE, f"Converged: the norm of the gradient is at most {tol:g}.")
 
 
+def diverged() -> Ended:
+    """Return the end of a solver that met an E or a gradient that is not finite."""
+    return Ended(DIVERGED, "Diverged: E or its gradient is not finite.")
+
+
 def out_of_iterations(n: int) -> Ended:
     """Return the end of a solver that has made all n iterations."""
     return Ended(OUT_OF_ITERATIONS, f"Out of iterations: {n} made.")
