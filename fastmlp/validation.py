@@ -74,6 +74,20 @@ def not_negative(name: str, value: object) -> float:
     return number
 
 
+def positive(name: str, value: object, below: float = math.inf) -> float:
+    """Return `value` as a float that is positive and below a limit, or finite."""
+    if not is_number(value):
+        raise TypeError(f"{name} must be a positive number; got {value!r}")
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except OverflowError:  # an int beyond the floats
+        number = math.inf
+    if not 0 < number < below:
+        expected = "finite" if below == math.inf else f"below {below:g}"
+        raise ValueError(f"{name} must be positive and {expected}; got {value!r}")
+    return number
+
+
 def generator(rng: object) -> np.random.Generator:
     """Return the generator for `rng`: an int, a Generator, other seeds NumPy takes, or None."""
     try:

@@ -55,14 +55,6 @@ def test_constant():
     assert_array_equal(schedule(np.arange(1000)), np.full(1000, 0.3))
 
 
-def test_repr():
-    assert repr(fm.schedules.inverse(0.3)) == "inverse(0.3)"
-    assert repr(fm.schedules.constant(2)) == "constant(2.0)"
-    for schedule in (fm.schedules.inverse(1e-3), fm.schedules.constant(Fraction(1, 4))):
-        assert eval(repr(schedule), vars(fm.schedules)) == schedule
-    assert fm.schedules.inverse(1) != fm.schedules.constant(1)
-
-
 @pytest.mark.parametrize("make", [fm.schedules.inverse, fm.schedules.constant])
 @pytest.mark.parametrize("c", [0, -1, -0.0, float("nan"), float("inf"), -float("inf")])
 def test_invalid_number(make, c):

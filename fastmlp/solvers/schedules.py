@@ -1,75 +1,52 @@
-"""Step sizes as functions of the step number k = 0, 1, 2, ..."""
+"""Step sizes as functions of the update number k = 0, 1, 2, ...
+
+A schedule is immutable and serves any number of runs; called with k, an int or an array of them, it
+returns the step sizes there. A bare number is a constant one, and any function of k a schedule too.
+
+The conditions of Robbins and Monro, under which stochastic gradients converge in theory, are that
+the sum of the step sizes be infinite and that of their squares finite: a schedule's attribute
+``robbins_monro`` says whether they are satisfied, and so does its representation. They are by
+`inverse`, by `inverse_power` with a power in (1/2, 1], and by those with a warm-up; the others are
+for a finite number of updates.
+
+Step sizes have the same bits on every computer.
+"""
 
 from __future__ import annotations
 
-import math
-import numbers
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import Any
 
-import numpy as np
-
 from fastmlp import validation
+from fastmlp.solvers import step_sizes
+from fastmlp.solvers.step_sizes import Schedule, StepSizes
+
+ANNEALS = ("cosine", "linear")
 
 
-@dataclass(frozen=True)
-class Constant:
-    """The same step size always.
+def constant(c: float) -> Schedule:
+    """Return the schedule that is c at every update.
 
-    Does not satisfy the conditions of Robbins and Monro: the sum of squares is infinite.
-    """
-
-    c: float
-
-    def __call__(self, k: Any) -> Any:
-        """Return the step size at step number k, an int or an array of them."""
-        return self.c + 0.0 * np.asarray(k, np.float64)
-
-    def __repr__(self) -> str:
-        return f"constant({self.c!r})"
-
-
-@dataclass(frozen=True)
-class Inverse:
-    """c / (k + 1).
-
-    Satisfies the conditions of Robbins and Monro: the sum of steps is infinite, the sum of their
-    squares finite.
-    """
-
-    c: float
-
-    def __call__(self, k: Any) -> Any:
-        """Return the step size at step number k, an int or an array of them."""
-        return self.c / (np.asarray(k, np.float64) + 1.0)
-
-    def __repr__(self) -> str:
-        return f"inverse({self.c!r})"
-
-
-def _positive(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be a positive number; got {value!r}")
-    size = float(value)
-    if not (math.isfinite(size) and size > 0):
-        raise ValueError(f"{name} must be a positive finite number; got {value!r}")
-    return size
-
-
-def constant(c: float) -> Constant:
-    """Return the schedule that is c at every step.
+    Robbins-Monro: no, the sum of squares is infinite.
 
     Parameters
     ----------
     c : float
         The step size, positive.
+
+    Examples
+    --------
+    >>> constant(0.1)
+    constant(0.1)  # Robbins-Monro: no
     """
-    return Constant(_positive("c", c))
+    return step_sizes.Constant(validation.positive("c", c))
 
 
-def inverse(c: float) -> Inverse:
+def inverse(c: float) -> Schedule:
     """Return the schedule c / (k + 1).
+
+    Robbins-Monro: yes.
 
     Parameters
     ----------
@@ -80,35 +57,314 @@ def inverse(c: float) -> Inverse:
     ----------
     Robbins and Monro, "A stochastic approximation method", Annals of Mathematical Statistics 22,
     1951.
+
+    Examples
+    --------
+    >>> inverse(0.5)
+    inverse(0.5)  # Robbins-Monro: yes
+    >>> inverse(0.5)([0, 1, 4])
+    array([0.5 , 0.25, 0.1 ])
     """
-    return Inverse(_positive("c", c))
+    return step_sizes.Inverse(validation.positive("c", c))
 
 
-def resolve(step: Any) -> Callable[[int, int], np.ndarray]:
-    """Return the function (start, stop) -> step sizes of steps start .. stop - 1.
+def inverse_power(c: float, power: float = 0.5, scale: float = 1.0) -> Schedule:
+    """Return the schedule c / (1 + k / scale)^power.
+
+    Robbins-Monro: yes if 1/2 < power <= 1, otherwise no.
+
+    Parameters
+    ----------
+    c : float
+        The first step size, positive.
+    power : float, default=0.5
+        How fast it falls in the end, positive.
+    scale : float, default=1.0
+        The number of updates, positive, after which it is c / 2^power.
+
+    Notes
+    -----
+    With scale 1 this is ``learning_rate="invscaling"`` of scikit-learn's SGDClassifier, power being
+    its `power_t`. Bottou's c / (1 + c * l2 * k) has power 1 and scale 1 / (c * l2); his averaged
+    gradients have power 3/4. scikit-learn's "optimal", 1 / (alpha * (t0 + k)), is
+    ``inverse_power(1 / (alpha * t0), power=1, scale=t0)``.
+
+    References
+    ----------
+    Bottou, "Stochastic gradient descent tricks", in Neural Networks: Tricks of the Trade, 2012.
+
+    Examples
+    --------
+    >>> inverse_power(0.1, power=0.75, scale=1000)
+    inverse_power(0.1, power=0.75, scale=1000.0)  # Robbins-Monro: yes
+    """
+    return step_sizes.InversePower(
+        validation.positive("c", c),
+        validation.positive("power", power),
+        validation.positive("scale", scale),
+    )
+
+
+def exponential(c: float, decay: float, every: float = 1.0) -> Schedule:
+    """Return the schedule c * decay^(k / every).
+
+    Robbins-Monro: no, the sum is finite.
+
+    Parameters
+    ----------
+    c : float
+        The first step size, positive.
+    decay : float
+        The factor of each `every` updates, between 0 and 1; with 0.5, `every` is the half-life.
+    every : float, default=1.0
+        Positive. In between, k / every is a fraction: for steps down take `step_decay`.
+    """
+    return step_sizes.Exponential(
+        validation.positive("c", c),
+        validation.positive("decay", decay, below=1.0),
+        validation.positive("every", every),
+    )
+
+
+def step_decay(
+    c: float,
+    factor: float = 0.1,
+    *,
+    every: int | None = None,
+    milestones: Iterable[int] | None = None,
+) -> Schedule:
+    """Return the schedule c * factor^(k // every), or that falls at each of the milestones.
+
+    Robbins-Monro: no, the sum is finite, or with milestones the sum of squares infinite.
+
+    Parameters
+    ----------
+    c : float
+        The first step size, positive.
+    factor : float, default=0.1
+        Between 0 and 1.
+    every : int, optional
+        How many updates share a step size.
+    milestones : sequence of int, optional
+        The updates from which on it is smaller by the factor, in order; one that is named twice
+        counts twice. Give either these or `every`.
+    """
+    c, factor = validation.positive("c", c), validation.positive("factor", factor, below=1.0)
+    if (every is None) == (milestones is None):
+        got = "neither" if every is None else "both"
+        raise ValueError(f"give either every or milestones; got {got}")
+    if milestones is None:
+        return step_sizes.StepDecay(c, factor, every=validation.count("every", every))
+    return step_sizes.StepDecay(c, factor, milestones=_milestones(milestones))
+
+
+def linear(c: float, n_steps: int, least: float = 0.0) -> Schedule:
+    """Return the schedule on a line from c to `least`, reached at k = n_steps and then kept.
+
+    Robbins-Monro: no, the sum is finite, or with `least` > 0 the sum of squares infinite.
+
+    Parameters
+    ----------
+    c : float
+        The first step size, positive.
+    n_steps : int
+        With the number of all updates, the last of them has the step size nearest to `least`.
+    least : float, default=0.0
+        0 .. c.
+    """
+    c = validation.positive("c", c)
+    n_steps = validation.count("n_steps", n_steps)
+    return step_sizes.Linear(c, n_steps, _share("least", least, c))
+
+
+def cosine(c: float, period: int, least: float = 0.0, growth: int = 1) -> Schedule:
+    """Return the schedule along half a cosine from c to `least`, with warm restarts.
+
+    It is ``least + (c - least) * (1 + cos(pi * t / T)) / 2``, t being the updates since the last
+    restart. Robbins-Monro: no, the sum of squares is infinite.
+
+    Parameters
+    ----------
+    c : float
+        The step size at k = 0 and after each restart, positive.
+    period : int
+        T of the first cosine. With the number of all updates there is no restart.
+    least : float, default=0.0
+        0 .. c. It is restarted just before `least` is reached.
+    growth : int, default=1
+        What T is multiplied by at each restart.
+
+    References
+    ----------
+    Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts", ICLR 2017. The
+    same as ``torch.optim.lr_scheduler.CosineAnnealingWarmRestarts``, one step an update.
+
+    Examples
+    --------
+    >>> cosine(0.1, 1000, growth=2)
+    cosine(0.1, period=1000, growth=2)  # Robbins-Monro: no
+    """
+    c = validation.positive("c", c)
+    period = validation.count("period", period)
+    least = _share("least", least, c)
+    return step_sizes.Cosine(c, period, least, validation.count("growth", growth))
+
+
+def one_cycle(
+    c_max: float,
+    n_steps: int,
+    rise: float = 0.3,
+    first: float = 0.04,
+    last: float = 4e-6,
+    anneal: str = "cosine",
+    three_phase: bool = False,
+) -> Schedule:
+    """Return the schedule of one cycle: up to c_max and far down, in n_steps updates.
+
+    Robbins-Monro: no; it is made for n_steps updates, and later ones have the last step size.
+
+    Parameters
+    ----------
+    c_max : float
+        The largest step size, positive.
+    n_steps : int
+        The number of all updates.
+    rise : float, default=0.3
+        The share of updates in which it rises, 0 .. 1.
+    first, last : float, default=0.04, 4e-6
+        The first and the last step size as shares of `c_max`, 0 .. 1.
+    anneal : {"cosine", "linear"}, default="cosine"
+        Along half a cosine each, or lines.
+    three_phase : bool, default=False
+        Whether to fall as long as it rose, back to the first step size, and then on to the last.
+
+    References
+    ----------
+    Smith and Topin, "Super-convergence: very fast training of neural networks using large learning
+    rates", 2017. The step sizes are those of ``torch.optim.lr_scheduler.OneCycleLR`` with pct_start
+    = rise, div_factor = 1 / first and final_div_factor = first / last. The momentum stays as it is.
+    """
+    return step_sizes.OneCycle(
+        validation.positive("c_max", c_max),
+        validation.count("n_steps", n_steps),
+        _share("rise", rise),
+        _share("first", first),
+        _share("last", last),
+        validation.one_of("anneal", anneal, ANNEALS),
+        bool(three_phase),
+    )
+
+
+def reduce_on_plateau(
+    c: float,
+    factor: float = 0.1,
+    patience: int = 10,
+    threshold: float = 1e-4,
+    cooldown: int = 0,
+    least: float = 0.0,
+) -> Schedule:
+    """Return the schedule that is smaller by a factor each time the monitored loss stops falling.
+
+    Robbins-Monro: no, nothing is certain, as it depends on the losses.
+
+    Parameters
+    ----------
+    c : float
+        The first step size, positive.
+    factor : float, default=0.1
+        Between 0 and 1.
+    patience : int, default=10
+        So many epochs in a row without improvement are accepted; one more reduces the step size.
+    threshold : float, default=1e-4
+        An improvement is a loss below (1 - threshold) times the lowest one so far; 0 .. 1, but
+        not 1.
+    cooldown : int, default=0
+        So many epochs after a reduction are not counted.
+    least : float, default=0.0
+        0 .. c; the step size is never reduced further.
+
+    Notes
+    -----
+    The same as ``torch.optim.lr_scheduler.ReduceLROnPlateau`` with its `mode` "min" and `eps` 0:
+    there is no smallest reduction.
+    """
+    c = validation.positive("c", c)
+    factor = validation.positive("factor", factor, below=1.0)
+    patience = validation.count("patience", patience, least=0)
+    if (threshold := validation.not_negative("threshold", threshold)) >= 1:
+        raise ValueError(f"threshold must be below 1; got {threshold!r}")
+    cooldown = validation.count("cooldown", cooldown, least=0)
+    least = _share("least", least, c)
+    return step_sizes.ReduceOnPlateau(c, factor, patience, threshold, cooldown, least)
+
+
+def warm_up(
+    schedule: float | Schedule | Callable[[int], float], n_steps: int, first: float = 0.0
+) -> Schedule:
+    """Return a schedule with a warm-up before it: n_steps updates on a line up to its start.
+
+    Update k < n_steps has the share ``first + (1 - first) * k / n_steps`` of the schedule's first
+    step size. At k = n_steps the schedule begins, from its own beginning. Robbins-Monro: as the
+    schedule.
+
+    Parameters
+    ----------
+    schedule : float, schedule or callable
+        What to begin with a warm-up. `reduce_on_plateau` is told the losses of those epochs only
+        that end after the warm-up.
+    n_steps : int
+        The number of updates of the warm-up.
+    first : float, default=0.0
+        The first share, 0 .. 1; with 0 the first update changes nothing.
+
+    References
+    ----------
+    Goyal et al., "Accurate, large minibatch SGD: training ImageNet in 1 hour", 2017. The same as
+    ``torch.optim.lr_scheduler.SequentialLR`` of LinearLR (start_factor = first) and the schedule.
+
+    Examples
+    --------
+    >>> warm_up(inverse(0.5), n_steps=100)
+    warm_up(inverse(0.5), n_steps=100)  # Robbins-Monro: yes
+    """
+    inner = _schedule("schedule", schedule)
+    return step_sizes.WarmUp(inner, validation.count("n_steps", n_steps), _share("first", first))
+
+
+def resolve(step: Any) -> StepSizes:
+    """Return the step sizes of a new run.
 
     Parameters
     ----------
     step : float, schedule or callable
-        A callable of the step number must return a finite number, not negative.
+        A callable of the update number must return a finite number, not negative. It is asked once
+        for each, in order.
     """
-    if isinstance(step, (Constant, Inverse)):
-        return lambda start, stop: step(np.arange(start, stop))
-    if callable(step):
-        return lambda start, stop: _evaluate(step, start, stop)
-    if isinstance(step, bool) or not isinstance(step, numbers.Real):
-        raise TypeError(f"step must be a number, a schedule or a callable; got {step!r}")
-    size = _positive("step", step)
-    return lambda start, stop: np.full(stop - start, size)
+    return _schedule("step", step).begin()
 
 
-def _evaluate(step: Callable[[int], float], start: int, stop: int) -> np.ndarray:
-    sizes = np.empty(stop - start)
-    for k in range(start, stop):
-        size = step(k)
-        if not validation.is_number(size):
-            raise ValueError(f"step({k}) must be a number; got {size!r}")
-        if not (math.isfinite(size) and size >= 0):
-            raise ValueError(f"step({k}) must be finite, 0 or more; got {size!r}")
-        sizes[k - start] = size
-    return sizes
+def _schedule(name: str, value: Any) -> Schedule:
+    if isinstance(value, Schedule):
+        return value
+    if callable(value):
+        return step_sizes.Custom(value)
+    if not validation.is_number(value):
+        raise TypeError(f"{name} must be a number, a schedule or a callable; got {value!r}")
+    return step_sizes.Constant(validation.positive(name, value))
+
+
+def _milestones(value: Any) -> tuple[int, ...]:
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
+        raise TypeError(f"milestones must be a sequence of integers; got {value!r}")
+    listed = tuple(validation.count(f"milestones[{i}]", k, least=0) for i, k in enumerate(value))
+    if not listed or any(later < earlier for earlier, later in pairwise(listed)):
+        raise ValueError(f"milestones must be one number or more, in order; got {listed!r}")
+    return listed
+
+
+def _share(name: str, value: object, most: float = 1.0) -> float:
+    """Return `value` as a float in [0, most]."""
+    share = validation.not_negative(name, value)
+    if share > most:
+        raise ValueError(f"{name} must be at most {most:g}; got {value!r}")
+    return share

@@ -172,7 +172,7 @@ class _Settings:
     ) -> None:
         net.require_derivatives()
         self.net = net
-        self.steps = schedules.resolve(step)
+        self.schedule = schedules.resolve(step)
         self.epochs = validation.count("epochs", epochs)
         self.order = validation.one_of("order", order, orders.KINDS)
         self.rng = validation.generator(rng)
@@ -217,6 +217,7 @@ def _train(
                 if not math.isfinite(mean_loss):
                     status = DIVERGED
                     break
+                settings.schedule.observe(mean_loss)
                 history.append(mean_loss, last_step, time.perf_counter() - began)
                 if not bar.disable:
                     bar.set_postfix(loss=f"{mean_loss:.4g}", refresh=False)
@@ -244,7 +245,7 @@ def _epoch(
     while start < n:
         stop = min(start + min(trainer.entries_at_once(), most), n)
         k = int(trainer.done[0])
-        steps = settings.steps(k, k + -(-(stop - start) // size))
+        steps = settings.schedule.steps(k, k + -(-(stop - start) // size))
         trainer.advance(settings.data, order.take(start, stop), steps, total)
         if not math.isfinite(total[0]):
             break
