@@ -1,7 +1,7 @@
 """What steers a training and what it reports: step sizes, seeds, progress, the result."""
 
 import io
-import re
+import math
 import sys
 from fractions import Fraction
 
@@ -38,44 +38,13 @@ def train(name, data, step=0.05, **options):
     return SOLVERS[name](net, X, y, w, step=step, **{"epochs": 3, "rng": 0, **options})
 
 
-# Values --------------------------------------------------------------------------------------
-
-
-def test_inverse():
-    schedule = fm.schedules.inverse(0.3)
-    for k in (0, 1, 2, 9, 10**6, 10**15):
-        assert schedule(k) == 0.3 / (k + 1)
-    assert_array_equal(schedule(np.arange(1000)), 0.3 / np.arange(1, 1001))
-
-
-def test_constant():
-    schedule = fm.schedules.constant(0.3)
-    for k in (0, 1, 10**15):
-        assert schedule(k) == 0.3
-    assert_array_equal(schedule(np.arange(1000)), np.full(1000, 0.3))
-
-
-@pytest.mark.parametrize("make", [fm.schedules.inverse, fm.schedules.constant])
-@pytest.mark.parametrize("c", [0, -1, -0.0, float("nan"), float("inf"), -float("inf")])
-def test_invalid_number(make, c):
-    with pytest.raises(ValueError, match=rf"c must be .*positive.*{re.escape(repr(c))}"):
-        make(c)
-
-
-@pytest.mark.parametrize("make", [fm.schedules.inverse, fm.schedules.constant])
-@pytest.mark.parametrize("c", ["1", None, True, 1j, [0.1], np.array([0.1])], ids=repr)
-def test_not_a_number(make, c):
-    with pytest.raises(TypeError, match=r"c must be .*number"):
-        make(c)
+# Step sizes ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("step", [True, [0.1], 1j, np.array([0.1])], ids=repr)
 def test_neither_number_nor_callable(name, step, data):
     with pytest.raises(TypeError, match="step must be"):
         train(name, data, step)
-
-
-# In training ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -86,11 +55,24 @@ def test_neither_number_nor_callable(name, step, data):
         (np.float32(0.125), lambda k: 0.125),
         (fm.schedules.constant(0.05), lambda k: 0.05),
         (fm.schedules.inverse(0.3), lambda k: 0.3 / (k + 1)),
+        (fm.schedules.cosine(0.05, 5), lambda k: 0.025 * (1 + math.cos(math.pi * (k % 5) / 5))),
+        (fm.schedules.warm_up(0.05, 7), lambda k: 0.05 * min(k / 7, 1)),
         (lambda k: 0.05 if k % 2 else 0, lambda k: 0.05 if k % 2 else 0),
         (lambda k: np.float32(0.25) / (k + 1), lambda k: np.float32(0.25) / (k + 1)),
         (lambda k: Fraction(1, k + 20), lambda k: 1 / (k + 20)),
     ],
-    ids=["number", "fraction", "float32", "constant", "inverse", "callable", "32", "fractions"],
+    ids=[
+        "number",
+        "fraction",
+        "float32",
+        "constant",
+        "inverse",
+        "cosine",
+        "warm-up",
+        "callable",
+        "32",
+        "fractions",
+    ],
 )
 def test_steps_run_on_across_epochs(name, step, sizes, data):
     """The twin, given the sizes of k = 0, 1, ..., ends at the same place."""
@@ -107,7 +89,8 @@ def test_steps_run_on_across_epochs(name, step, sizes, data):
     np.testing.assert_allclose(result.x, expected, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(result.history.loss, losses, rtol=1e-12)
     assert result.nit == 3 * n
-    assert_array_equal(result.history.step, [sizes(n - 1), sizes(2 * n - 1), sizes(3 * n - 1)])
+    last = [sizes(n - 1), sizes(2 * n - 1), sizes(3 * n - 1)]
+    np.testing.assert_allclose(result.history.step, last, rtol=1e-15)
 
 
 def test_schedules_and_callables_of_the_same_sizes_give_the_same_bits(name, data):
@@ -183,6 +166,57 @@ def test_a_step_below_the_dtype_is_no_step(name, rng):
     net = fm.Network([3, 5, 2])
     data = net, *problem(net, N, rng)
     assert same_bits(train(name, data, 1e-60).x, data[1])
+
+
+# Told the loss -------------------------------------------------------------------------------
+
+
+def on_plateau(c, losses, patience=0, least=0.0):
+    """Step sizes before the first epoch and after each, where a reduction is by a half."""
+    sizes, best, waited = [c], math.inf, 0
+    for loss in losses:
+        waited = 0 if loss < best * (1 - 1e-4) else waited + 1
+        best = min(best, loss) if waited == 0 else best
+        if waited > patience:
+            c, waited = max(c / 2, least), 0
+        sizes.append(c)
+    return sizes
+
+
+@pytest.mark.parametrize("patience", [0, 1])
+def test_reduce_on_plateau(name, patience, data):
+    """Steps so large that the loss goes up and down."""
+    schedule = fm.schedules.reduce_on_plateau(2.0, 0.5, patience, least=0.1)
+    results = [train(name, data, schedule, epochs=30) for _ in range(2)]
+    history = results[0].history
+    assert_array_equal(history.step, on_plateau(2.0, history.loss, patience, least=0.1)[:-1])
+    assert len({*history.step}) > 2
+    assert same_bits(results[0].x, results[1].x)  # a run leaves no trace
+
+
+@pytest.mark.parametrize("n_steps", [N_UPDATES["minibatch_sgd"], 9, 35])
+def test_warm_up_before_a_plateau(name, n_steps, data):
+    """It is told the losses of those epochs only that end after the warm-up."""
+    plateau = fm.schedules.reduce_on_plateau(2.0, 0.5, patience=0)
+    schedule = fm.schedules.warm_up(plateau, n_steps, first=0.5)
+    history = train(name, data, schedule, epochs=30).history
+    ends = np.arange(1, 31) * N_UPDATES[name]
+    n_warm = int((ends <= n_steps).sum())
+    warm = 2 * (0.5 + 0.5 * (ends[:n_warm] - 1) / n_steps)
+    np.testing.assert_allclose(history.step[:n_warm], warm, rtol=1e-15)
+    expected = on_plateau(2.0, history.loss[n_warm:])[:-1]
+    assert_array_equal(history.step[n_warm:], expected)
+    assert len({*expected}) > 2
+
+
+def test_runs_of_one_schedule_are_apart():
+    schedule = fm.schedules.warm_up(fm.schedules.reduce_on_plateau(1.0, patience=0), 2)
+    first, second = (fm.schedules.resolve(schedule) for _ in range(2))
+    first.steps(0, 5)
+    for _ in range(2):
+        first.observe(1.0)
+    assert_array_equal(first.steps(1, 5), [0.05, 0.1, 0.1, 0.1])
+    assert_array_equal(second.steps(1, 5), [0.5, 1, 1, 1])
 
 
 # Seeds ---------------------------------------------------------------------------------------
