@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fastmlp import sources
+    from fastmlp import callbacks, sources
     from fastmlp.diagnostics import directional_derivative, is_descent_direction
     from fastmlp.network import Network
     from fastmlp.objective import Objective
@@ -30,6 +30,7 @@ _NAMES = {
     "sgd": "fastmlp.solvers.stochastic",
 }
 _MODULES = {
+    "callbacks": "fastmlp.callbacks",
     "line_search": "fastmlp.solvers.line_search",
     "schedules": "fastmlp.solvers.schedules",
     "sources": "fastmlp.sources",
@@ -38,6 +39,7 @@ _MODULES = {
 __all__ = [
     "Network",
     "Objective",
+    "callbacks",
     "directional_derivative",
     "gradient_descent",
     "is_descent_direction",

@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from fastmlp import validation
 
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
 Callback = Callable[["OptimizeResult"], object]
 
 # Statuses of results: those below SUCCEEDED are successes.
-DONE, STOPPED, INTERRUPTED, DIVERGED, OUT_OF_ITERATIONS, NO_PROGRESS = range(6)
+DONE, STOPPED, INTERRUPTED, DIVERGED, OUT_OF_ITERATIONS, NO_PROGRESS, FAILED = range(7)
 SUCCEEDED = 2
 # A progress bar is worth showing once the work has lasted so many seconds.
 PROGRESS_DELAY = 1.0
@@ -70,13 +73,114 @@ def checked_callback(callback: Any) -> Callback | None:
     return checked
 
 
+def reason_to_stop(callback: Callback, state: OptimizeResult) -> str | None:
+    """Call back; return None to go on, or why to stop: a sentence, empty where none was given."""
+    try:
+        answer = callback(state)
+    except StopIteration as stop:
+        return stop.value if isinstance(stop.value, str) else ""
+    return "" if isinstance(answer, (bool, np.bool_)) and answer else None
+
+
 def asks_to_stop(callback: Callback, result: OptimizeResult) -> bool:
     """Call back; return whether the answer is to stop."""
-    try:
-        answer = callback(result)
-        return isinstance(answer, (bool, np.bool_)) and bool(answer)
-    except StopIteration:
-        return True
+    return reason_to_stop(callback, result) is not None
+
+
+_METHODS = ("on_start", "on_steps", "on_epoch_end", "on_end")
+
+
+class Callbacks:
+    """The callbacks of one run, called in order.
+
+    Parameters
+    ----------
+    callback : None, callable, object, list or tuple
+        A callable, called at the end of each epoch; an object with some of the methods of
+        `fastmlp.callbacks.Callback`; or several of these.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what is none of these, and where ``every_n_steps`` is no positive integer.
+    """
+
+    def __init__(self, callback: Any) -> None:
+        is_list = isinstance(callback, (list, tuple)) and not _methods(callback)
+        if is_list:
+            self._all = [_resolved(f"callback[{i}]", one) for i, one in enumerate(callback)]
+        else:
+            self._all = [] if callback is None else [_resolved("callback", callback)]
+        self._started: list[SimpleNamespace] = []
+
+    def __bool__(self) -> bool:
+        return len(self._all) > 0
+
+    def start(self, state: OptimizeResult) -> None:
+        """Tell each that the first update comes next."""
+        for callback in self._all:
+            callback.on_start(state)
+            self._started.append(callback)
+
+    def next_stop(self, n_updates: int) -> int | None:
+        """Return how many updates are made when `steps` is next due, or None for never."""
+        intervals = [callback.every_n_steps for callback in self._all]
+        return min(((n_updates // n + 1) * n for n in intervals if n), default=None)
+
+    def steps(self, state: OptimizeResult) -> str | None:
+        """Call those due after so many updates; return None to go on, or a message to stop with."""
+        n = state.nit
+        timed = [callback for callback in self._all if callback.every_n_steps]
+        due = [callback.on_steps for callback in timed if n % callback.every_n_steps == 0]
+        return _told(due, state, f"Stopped by the callback after update {n}.")
+
+    def epoch_end(self, state: OptimizeResult) -> str | None:
+        """Tell each that an epoch is complete; return None to go on, or a message to stop with."""
+        message = f"Stopped by the callback after epoch {state.n_epochs}."
+        return _told([one.on_epoch_end for one in self._all], state, message)
+
+    def end(self, result: OptimizeResult) -> None:
+        """Tell each that was started, once, whatever the others raise."""
+        if self._started:
+            try:
+                self._started.pop(0).on_end(result)
+            finally:
+                self.end(result)
+
+
+def _methods(callback: Any) -> dict[str, Callback]:
+    """Return the methods of the protocol that an object has; a mere callable's is on_epoch_end."""
+    found = {name: getattr(callback, name, None) for name in _METHODS}
+    found = {name: method for name, method in found.items() if callable(method)}
+    if not found and callable(callback):
+        found = {"on_epoch_end": callback}
+    return found  # type: ignore[return-value]
+
+
+def _resolved(name: str, callback: Any) -> SimpleNamespace:
+    """Return an object with all methods of the protocol, and every_n_steps."""
+    if isinstance(callback, type):
+        hint = f"write {callback.__name__}(...)"
+        raise TypeError(f"{name} must be an object; got the class {callback.__name__}: {hint}")
+    methods = _methods(callback)
+    if not methods:
+        raise TypeError(
+            f"{name} must be callable, an object with the methods of fastmlp.callbacks.Callback, "
+            f"or a list of these; got {callback!r}"
+        )
+    every = getattr(callback, "every_n_steps", None) if "on_steps" in methods else None
+    if every is not None:
+        every = validation.count(f"{name}.every_n_steps", every)
+    nothing = dict.fromkeys(_METHODS, lambda _: None)
+    return SimpleNamespace(every_n_steps=every, **{**nothing, **methods})
+
+
+def _told(methods: list[Callback], state: OptimizeResult, message: str) -> str | None:
+    """Call all; return None, or why to stop: the reasons they give, or else the message."""
+    reasons = [reason_to_stop(method, state) for method in methods]
+    if all(reason is None for reason in reasons):
+        return None
+    return " ".join(reason for reason in reasons if reason) or message
 
 
 def converged(tol: float) -> Ended:
@@ -104,7 +208,7 @@ def interrupted(n: int) -> Ended:
     return Ended(INTERRUPTED, f"Interrupted after {n} iterations.")
 
 
-def progress_bar(progress: bool | None, total: int, unit: str) -> Any:
+def progress_bar(progress: bool | None, total: int | None, unit: str) -> Any:
     """Return a bar, shown where asked for, or by default on a terminal after a while."""
     from tqdm import tqdm
 
@@ -114,10 +218,21 @@ def progress_bar(progress: bool | None, total: int, unit: str) -> Any:
     return tqdm(total=total, unit=f" {unit}", unit_scale=True, disable=not show, delay=delay)
 
 
-def finished(result: OptimizeResult, status: int, message: str, stacklevel: int) -> OptimizeResult:
-    """Complete a result; where interrupted or diverged, warn whoever is so many calls above."""
+def finished(
+    result: OptimizeResult,
+    status: int,
+    message: str,
+    stacklevel: int,
+    callbacks: Callbacks | None = None,
+) -> OptimizeResult:
+    """Complete a result and tell the callbacks.
+
+    Where interrupted or diverged, then warn whoever is so many calls above.
+    """
     result.status, result.message = status, message
     result.success = status < SUCCEEDED
+    if callbacks is not None:
+        callbacks.end(result)
     if status in (INTERRUPTED, DIVERGED):
         warnings.warn(message, RuntimeWarning, stacklevel=stacklevel)
     return result

@@ -1,0 +1,290 @@
+"""What tells how training goes: a progress bar, logs in files, TensorBoard."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import math
+import os
+import time
+import uuid
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from fastmlp.callbacks.base import Callback, checked_path, optional_count, require_place
+from fastmlp.solvers.reports import progress_bar
+
+if TYPE_CHECKING:
+    from scipy.optimize import OptimizeResult
+
+# What each row of a log holds besides its counts, as the state's history calls it.
+_EACH_ROW = ("loss", "step", "seconds")
+
+
+def _further_values(state: OptimizeResult) -> dict[str, float]:
+    """Return what only some runs have in their history, of the last epoch; NaN before the first."""
+    further = {name: values for name, values in state.history.items() if name not in _EACH_ROW}
+    return {name: float(v[-1]) if len(v) else math.nan for name, v in further.items()}
+
+
+class ProgressBar(Callback):
+    """A tqdm progress bar on standard error, with the loss.
+
+    Give the solver ``progress=False`` besides, or there are two.
+
+    Parameters
+    ----------
+    every_n_steps : int, optional
+        Count updates, and move on after each so many; by default count epochs.
+
+    Examples
+    --------
+    >>> import fastmlp as fm
+    >>> net, bar = fm.Network([2, 1]), fm.callbacks.ProgressBar()
+    >>> result = fm.sgd(net, [[0.0, 1.0]], [1.0], net.init(rng=0), epochs=3, callback=[bar])
+    >>> result.message
+    'All 3 epochs done.'
+    """
+
+    def __init__(self, every_n_steps: int | None = None) -> None:
+        self.every_n_steps = optional_count("every_n_steps", every_n_steps)
+
+    def on_start(self, state: OptimizeResult) -> None:
+        """Show an empty bar."""
+        if self.every_n_steps is None:
+            self._bar = progress_bar(True, state.get("epochs"), "epochs")
+        else:
+            self._bar = progress_bar(True, state.get("n_steps"), "updates")
+
+    def on_steps(self, state: OptimizeResult) -> None:
+        """Move on to so many updates."""
+        self._move(state.nit, loss=state.fun)
+
+    def on_epoch_end(self, state: OptimizeResult) -> None:
+        """Move on to so many epochs, or updates."""
+        n = state.n_epochs if self.every_n_steps is None else state.nit
+        self._move(n, loss=state.fun, **_further_values(state))
+
+    def on_end(self, result: OptimizeResult) -> None:
+        """Leave the bar where it is."""
+        self._bar.close()
+
+    def _move(self, n: int, **values: float) -> None:
+        shown = {name: f"{value:.4g}" for name, value in values.items()}
+        self._bar.set_postfix(shown, refresh=False)
+        self._bar.update(n - self._bar.n)
+
+
+class _Log(Callback):
+    """Writes a row of named numbers after each epoch, and after so many updates."""
+
+    def __init__(self, every_n_steps: int | None) -> None:
+        self.every_n_steps = optional_count("every_n_steps", every_n_steps)
+
+    def on_start(self, state: OptimizeResult) -> None:
+        """Open the file."""
+        self._further = dict.fromkeys(_further_values(state))
+        self._file: Any = self._opened(["n_epochs", "nit", *_EACH_ROW, *self._further])
+
+    def on_steps(self, state: OptimizeResult) -> None:
+        """Write a row without validation."""
+        self._record(state, self._further)
+
+    def on_epoch_end(self, state: OptimizeResult) -> None:
+        """Write a row."""
+        self._record(state, _further_values(state))
+
+    def on_end(self, result: OptimizeResult) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+    def _record(self, state: OptimizeResult, further: Mapping[str, float | None]) -> None:
+        if self._file is None:
+            return
+        numbers = (state.fun, state.step, state.seconds)
+        row: dict[str, float | None] = {"n_epochs": int(state.n_epochs), "nit": int(state.nit)}
+        row |= {name: float(value) for name, value in zip(_EACH_ROW, numbers, strict=True)}
+        try:
+            self._write({**row, **further})
+            self._file.flush()
+        except OSError as error:  # a full disk shall not cost the run
+            file, self._file = self._file, None
+            with contextlib.suppress(OSError):
+                file.close()
+            message = f"{type(self).__name__} ends here, and training goes on: {error}"
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
+
+    def _opened(self, names: list[str]) -> Any:
+        """Return a file, to be flushed and closed, for rows of these names."""
+        raise NotImplementedError
+
+    def _write(self, row: dict[str, float | None]) -> None:
+        raise NotImplementedError
+
+
+class _TextLog(_Log):
+    """A log of one line for each row."""
+
+    def __init__(self, path: Any, every_n_steps: int | None = None, append: bool = False) -> None:
+        super().__init__(every_n_steps)
+        self.path, self.append = checked_path("path", path), append
+
+    def _opened(self, names: list[str]) -> Any:
+        require_place(self.path)
+        last = b""
+        if self.append and self.path.exists():
+            with self.path.open("rb") as before:
+                self._check_first_line(before.readline().decode(errors="replace"), names)
+                before.seek(max(0, before.seek(0, os.SEEK_END) - 1))
+                last = before.read()
+        file = self.path.open("a" if self.append else "w", encoding="utf-8", newline="")
+        if last not in (b"", b"\n"):
+            file.write("\n")  # after the half row that a killed run has left
+        return file
+
+    def _check_first_line(self, line: str, names: list[str]) -> None:
+        """Raise where rows of these names cannot be appended."""
+
+
+class CSVLog(_TextLog):
+    """Comma-separated values: a row for each epoch.
+
+    The columns are ``n_epochs``, ``nit`` (updates), ``loss``, ``step``, ``seconds``, and where the
+    solver computes them ``validation_loss`` and ``validation_score``. Each row is written at once,
+    so that a killed run loses none. Where a row cannot be written (the disk is full), the log
+    warns and ends, and training goes on.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file; its folder must exist.
+    every_n_steps : int, optional
+        Also a row after each so many updates, with the mean loss of the epoch so far and nothing
+        in the validation columns. An epoch that ends there has its own row as well.
+    append : bool, default=False
+        Whether to keep the rows that the file has, which must have the same columns; otherwise
+        each run begins anew.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        Before the first update: where the folder does not exist, or the columns differ.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> import fastmlp as fm
+    >>> net, path = fm.Network([2, 1]), pathlib.Path(tempfile.mkdtemp(), "log.csv")
+    >>> log = fm.callbacks.CSVLog(path)
+    >>> result = fm.sgd(net, [[0.0, 1.0]], [1.0], net.init(rng=0), epochs=3, callback=log)
+    >>> print(path.read_text().splitlines()[0])
+    n_epochs,nit,loss,step,seconds
+    """
+
+    def _opened(self, names: list[str]) -> Any:
+        file = super()._opened(names)
+        self._writer = csv.DictWriter(file, names, lineterminator="\n")
+        if file.tell() == 0:
+            self._writer.writeheader()
+        return file
+
+    def _check_first_line(self, line: str, names: list[str]) -> None:
+        found = line.rstrip("\r\n")
+        if line and found != ",".join(names):
+            raise ValueError(
+                f"path must be a log with the columns {','.join(names)} to append to; "
+                f"{self.path} begins with {found!r}"
+            )
+
+    def _write(self, row: dict[str, float | None]) -> None:
+        self._writer.writerow(row)
+
+
+class JSONLinesLog(_TextLog):
+    """JSON lines: an object for each epoch, as `CSVLog` has rows.
+
+    What is not finite, and validation where there is none, is null.
+
+    Parameters
+    ----------
+    path, every_n_steps, append
+        As in `CSVLog`; the lines a file has are not looked at.
+
+    Raises
+    ------
+    FileNotFoundError
+        Before the first update: where the folder does not exist.
+
+    Examples
+    --------
+    >>> import json, pathlib, tempfile
+    >>> import fastmlp as fm
+    >>> net, path = fm.Network([2, 1]), pathlib.Path(tempfile.mkdtemp(), "log.jsonl")
+    >>> log = fm.callbacks.JSONLinesLog(path)
+    >>> result = fm.sgd(net, [[0.0, 1.0]], [1.0], net.init(rng=0), epochs=3, callback=log)
+    >>> [json.loads(line)["nit"] for line in path.open()]
+    [1, 2, 3]
+    """
+
+    def _write(self, row: dict[str, float | None]) -> None:
+        finite = {k: v if v is not None and math.isfinite(v) else None for k, v in row.items()}
+        self._file.write(json.dumps(finite, allow_nan=False) + "\n")
+
+
+class TensorBoard(_Log):
+    """Scalars for TensorBoard: ``loss``, ``step``, and what the validation gives.
+
+    Written at once after each epoch, at the number of updates made. Needs tensorboardX, which
+    ``pip install "fastmlp[tensorboard]"`` installs. Where a row cannot be written, it warns and
+    ends, and training goes on.
+
+    Parameters
+    ----------
+    folder : str or os.PathLike
+        Created where it does not exist. Each run adds a file; give each its own folder to have
+        curves of their own.
+    every_n_steps : int, optional
+        Also after each so many updates, with the mean loss of the epoch so far.
+
+    Raises
+    ------
+    ImportError
+        Where tensorboardX is not installed.
+
+    Examples
+    --------
+    >>> import fastmlp as fm
+    >>> board = fm.callbacks.TensorBoard("runs/first", every_n_steps=100)
+    """
+
+    def __init__(self, folder: Any, every_n_steps: int | None = None) -> None:
+        super().__init__(every_n_steps)
+        self.folder = checked_path("folder", folder)
+        try:
+            from tensorboardX.event_file_writer import EventsWriter  # noqa: F401
+        except ImportError as error:
+            hint = 'tensorboardX, which pip install "fastmlp[tensorboard]" installs'
+            raise ImportError(f"TensorBoard needs {hint}: {error}") from error
+
+    def _opened(self, names: list[str]) -> Any:
+        # Not SummaryWriter: its rows wait in a queue, and where the disk is full it waits for ever.
+        from tensorboardX.event_file_writer import EventsWriter
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return EventsWriter(str(self.folder / "events"), f".{uuid.uuid4().hex}")
+
+    def _write(self, row: dict[str, float | None]) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        shown = {k: v for k, v in row.items() if k not in ("n_epochs", "nit", "seconds")}
+        values = [
+            Summary.Value(tag=name, simple_value=value)
+            for name, value in shown.items()
+            if value is not None
+        ]
+        summary = Summary(value=values)
+        self._file.write_event(Event(wall_time=time.time(), step=row["nit"], summary=summary))

@@ -1,0 +1,206 @@
+"""What keeps parameters: early stopping and checkpoints."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import uuid
+import warnings
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from fastmlp import validation
+from fastmlp.callbacks.base import Callback, checked_path, optional_count, require_place
+
+if TYPE_CHECKING:
+    from scipy.optimize import OptimizeResult
+
+
+class EarlyStopping(Callback):
+    """Stop when nothing has improved for a while, and go back to the best epoch.
+
+    An epoch improves where its value is better than the best so far by more than
+    `min_improvement`; NaN never is.
+
+    Parameters
+    ----------
+    patience : int, default=10
+        Stop after so many epochs in a row without an improvement.
+    min_improvement : float, default=0.0
+        In units of what is monitored.
+    monitor : {"validation_score", "validation_loss", "loss"}, optional
+        Of these, greater scores and lesser losses are better. By default the first of them that
+        the solver computes.
+    restore_best : bool, default=True
+        At the end of the run, whatever ended it, write the parameters of the best epoch into
+        ``result.x``, and set ``result.best_epoch`` (1 for the first; 0 where there is none yet) and
+        ``result.best_value``. Not where the training loss is monitored: an epoch's mean loss is
+        not that of the parameters it ended with, so the last ones are kept.
+
+    Attributes
+    ----------
+    best_epoch, best_value : int, float
+        Of the last run; 0 and NaN before an epoch has had a value.
+
+    Raises
+    ------
+    ValueError
+        Before the first update: where the solver does not compute what `monitor` names.
+
+    References
+    ----------
+    Prechelt, "Early stopping - but when?", in: Neural networks: tricks of the trade, 1998.
+
+    Examples
+    --------
+    >>> import fastmlp as fm
+    >>> net = fm.Network([1, 1], bias=False)
+    >>> stop = fm.callbacks.EarlyStopping(patience=2)
+    >>> result = fm.sgd(net, [[0.0]], [1.0], net.init(rng=0), epochs=9, callback=stop)
+    >>> result.n_epochs, result.message
+    (3, 'No improvement of the training loss in 2 epochs.')
+    """
+
+    _MONITORS: ClassVar = {
+        "validation_score": "validation score",
+        "validation_loss": "validation loss",
+        "loss": "training loss",
+    }
+
+    def __init__(
+        self,
+        patience: int = 10,
+        min_improvement: float = 0.0,
+        monitor: str | None = None,
+        restore_best: bool = True,
+    ) -> None:
+        self.patience = validation.count("patience", patience)
+        self.min_improvement = validation.not_negative("min_improvement", min_improvement)
+        if monitor is not None:
+            validation.one_of("monitor", monitor, self._MONITORS)
+        self.monitor, self.restore_best = monitor, restore_best
+        self._best: tuple[int, float, np.ndarray | None] = (0, math.nan, None)
+
+    @property
+    def best_epoch(self) -> int:
+        """Return the best epoch, 1 for the first; 0 where there is none."""
+        return self._best[0]
+
+    @property
+    def best_value(self) -> float:
+        """Return the best value; NaN where there is none."""
+        return self._best[1]
+
+    def on_start(self, state: OptimizeResult) -> None:
+        """Forget the last run; see what there is to monitor."""
+        known = [name for name in self._MONITORS if name in state.history]
+        self._monitored = validation.one_of("monitor", self.monitor or known[0], known)
+        self._restores = self.restore_best and self._monitored != "loss"
+        self._best, self._n_without = (0, math.nan, None), 0
+
+    def on_epoch_end(self, state: OptimizeResult) -> None:
+        """Stop if this is one epoch too many without an improvement."""
+        value = float(state.history[self._monitored][-1])
+        gain = value - self.best_value
+        if self._monitored != "validation_score":
+            gain = -gain
+        if self.best_epoch == 0 and not math.isnan(value):
+            gain = math.inf
+        if gain > 0:
+            x = state.x.copy() if self._restores else None
+            self._best = int(state.n_epochs), value, x
+        self._n_without = 0 if gain > self.min_improvement else self._n_without + 1
+        if self._n_without >= self.patience:
+            epochs = "1 epoch" if self.patience == 1 else f"{self.patience} epochs"
+            what = self._MONITORS[self._monitored]
+            raise StopIteration(f"No improvement of the {what} in {epochs}.")
+
+    def on_end(self, result: OptimizeResult) -> None:
+        """Go back to the best epoch."""
+        epoch, value, x = self._best
+        if self._restores:
+            result.best_epoch, result.best_value = epoch, value
+        if x is not None:
+            result.x[:] = x
+            self._best = epoch, value, None  # the copy is not needed any more
+
+
+class Checkpoint(Callback):
+    """Write the parameters to a file, in NumPy's format: ``np.load(path)`` returns them.
+
+    The file is replaced as a whole: whoever reads it, even after a crash, finds the old parameters
+    or the new ones. Where it cannot be written (the disk is full), a warning says so, the file
+    stays as it was, and training goes on. It holds parameters only, not what it takes to resume a
+    run to the same bits (order, momentum, history).
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file, in a folder that exists. Its name may contain ``{n_epochs}`` and ``{nit}``
+        (updates made), as in ``"w-{n_epochs:04d}.npy"``: then each is kept.
+    every_n_epochs : int, optional
+        How often to write; by default after each epoch; None: never.
+    every_n_steps : int, optional
+        Also after each so many updates.
+
+    Raises
+    ------
+    FileNotFoundError
+        Before the first update: where the folder does not exist.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> import fastmlp as fm
+    >>> net, path = fm.Network([2, 1]), pathlib.Path(tempfile.mkdtemp(), "w.npy")
+    >>> save = fm.callbacks.Checkpoint(path)
+    >>> result = fm.sgd(net, [[0.0, 1.0]], [1.0], net.init(rng=0), epochs=3, callback=save)
+    >>> np.array_equal(np.load(path), result.x)
+    True
+    """
+
+    def __init__(
+        self, path: Any, every_n_epochs: int | None = 1, every_n_steps: int | None = None
+    ) -> None:
+        self.path = checked_path("path", path)
+        self.every_n_epochs = optional_count("every_n_epochs", every_n_epochs)
+        self.every_n_steps = optional_count("every_n_steps", every_n_steps)
+        if self.every_n_epochs is None and self.every_n_steps is None:
+            raise ValueError("every_n_epochs or every_n_steps must be given; both are None")
+        try:
+            self.path.name.format(n_epochs=0, nit=0)
+        except (ValueError, LookupError, AttributeError) as error:
+            expected = "path may contain {n_epochs} and {nit}, and other braces doubled"
+            raise ValueError(f"{expected}; got {str(path)!r} ({error!r})") from None
+
+    def on_start(self, state: OptimizeResult) -> None:
+        """Look whether the folder is there."""
+        require_place(self.path)
+
+    def on_steps(self, state: OptimizeResult) -> None:
+        """Write the parameters."""
+        self._save(state)
+
+    def on_epoch_end(self, state: OptimizeResult) -> None:
+        """Write the parameters if it is time."""
+        if self.every_n_epochs is not None and state.n_epochs % self.every_n_epochs == 0:
+            self._save(state)
+
+    def _save(self, state: OptimizeResult) -> None:
+        name = self.path.name.format(n_epochs=int(state.n_epochs), nit=int(state.nit))
+        path, temporary = self.path.with_name(name), self.path.with_name(f".{uuid.uuid4().hex}.tmp")
+        try:
+            with temporary.open("xb") as file:
+                np.save(file, state.x)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError as error:
+            message = f"Checkpoint not written, and training goes on: {path}: {error}"
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
