@@ -264,27 +264,32 @@ class TensorBoard(_Log):
         super().__init__(every_n_steps)
         self.folder = checked_path("folder", folder)
         try:
-            from tensorboardX.event_file_writer import EventsWriter  # noqa: F401
+            import tensorboardX  # noqa: F401
         except ImportError as error:
             hint = 'tensorboardX, which pip install "fastmlp[tensorboard]" installs'
             raise ImportError(f"TensorBoard needs {hint}: {error}") from error
 
     def _opened(self, names: list[str]) -> Any:
         # Not SummaryWriter: its rows wait in a queue, and where the disk is full it waits for ever.
-        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.record_writer import RecordWriter
 
         self.folder.mkdir(parents=True, exist_ok=True)
-        return EventsWriter(str(self.folder / "events"), f".{uuid.uuid4().hex}")
+        name = f"events.out.tfevents.{int(time.time())}.{uuid.uuid4().hex}"
+        file = RecordWriter(str(self.folder / name))
+        file.write(self._event(file_version="brain.Event:2"))
+        return file
 
     def _write(self, row: dict[str, float | None]) -> None:
-        from tensorboardX.proto.event_pb2 import Event
-        from tensorboardX.proto.summary_pb2 import Summary
-
-        shown = {k: v for k, v in row.items() if k not in ("n_epochs", "nit", "seconds")}
+        hidden = ("n_epochs", "nit", "seconds")
         values = [
-            Summary.Value(tag=name, simple_value=value)
-            for name, value in shown.items()
-            if value is not None
+            {"tag": name, "simple_value": value}
+            for name, value in row.items()
+            if name not in hidden and value is not None
         ]
-        summary = Summary(value=values)
-        self._file.write_event(Event(wall_time=time.time(), step=row["nit"], summary=summary))
+        self._file.write(self._event(step=row["nit"], summary={"value": values}))
+
+    def _event(self, **content: Any) -> bytes:
+        from tensorboardX.proto.event_pb2 import Event
+
+        event: bytes = Event(wall_time=time.time(), **content).SerializeToString()
+        return event
