@@ -243,15 +243,30 @@ def test_files_are_closed(kind, error, tmp_path):
     assert opened[0].closed
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a disk that is full")
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a file that breaks while open")
 @every_log
-def test_a_full_disk_does_not_end_the_training(kind):
-    with pytest.warns(
-        RuntimeWarning, match=rf"{LOGS[kind].__name__} ends here.*No space"
-    ) as caught:
-        result = drive(LOGS[kind]("/dev/full"))
+def test_a_row_that_cannot_be_written_does_not_end_the_training(kind, tmp_path):
+    path, read = tmp_path / "pipe", []
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+
+    def update(nit):
+        if nit == N_STEPS + 1:
+            read.append(os.read(reader, 1000))
+            os.close(reader)
+
+    with pytest.warns(RuntimeWarning, match=rf"{LOGS[kind].__name__} ends here.*pipe") as caught:
+        result = drive(LOGS[kind](path), update=update)
     assert len(caught) == 1
     assert (result.status, result.n_epochs) == (0, 3)
+    assert read[0].endswith(b"\n")
+    assert read[0].count(b"\n") == (2 if kind == "csv" else 1)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a disk that is full")
+def test_a_disk_that_is_full_from_the_start():
+    with pytest.raises(OSError, match="No space left"):
+        drive(CSVLog("/dev/full"))
 
 
 # TensorBoard ---------------------------------------------------------------------------------
@@ -305,10 +320,15 @@ def test_tensorboard_on_a_full_disk(tmp_path, monkeypatch):
     def fsync(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", fsync)
+    def update(nit):
+        if nit == N_STEPS + 1:
+            monkeypatch.setattr(os, "fsync", fsync)
+
     with pytest.warns(RuntimeWarning, match=r"TensorBoard ends here.*No space left") as caught:
-        assert drive(TensorBoard(tmp_path)).status == 0
+        assert drive(TensorBoard(tmp_path), update=update).status == 0
     assert len(caught) == 1
+    with pytest.raises(OSError, match="No space left"):
+        drive(TensorBoard(tmp_path))
 
 
 def test_tensorboard_without_its_library(monkeypatch):

@@ -11,7 +11,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from fastmlp.callbacks.base import Callback, checked_path, optional_count, require_place
 from fastmlp.solvers.reports import progress_bar
@@ -87,6 +87,11 @@ class _Log(Callback):
         """Open the file."""
         self._further = dict.fromkeys(_further_values(state))
         self._file: Any = self._opened(["n_epochs", "nit", *_EACH_ROW, *self._further])
+        try:
+            self._file.flush()
+        except OSError:
+            self._abandon()
+            raise
 
     def on_steps(self, state: OptimizeResult) -> None:
         """Write a row without validation."""
@@ -111,11 +116,15 @@ class _Log(Callback):
             self._write({**row, **further})
             self._file.flush()
         except OSError as error:  # a full disk shall not cost the run
-            file, self._file = self._file, None
-            with contextlib.suppress(OSError):
-                file.close()
+            self._abandon()
             message = f"{type(self).__name__} ends here, and training goes on: {error}"
             warnings.warn(message, RuntimeWarning, stacklevel=2)
+
+    def _abandon(self) -> None:
+        """Close a file that cannot be written to."""
+        file, self._file = self._file, None
+        with contextlib.suppress(OSError):
+            file.close()
 
     def _opened(self, names: list[str]) -> Any:
         """Return a file, to be flushed and closed, for rows of these names."""
@@ -141,12 +150,17 @@ class _TextLog(_Log):
                 before.seek(max(0, before.seek(0, os.SEEK_END) - 1))
                 last = before.read()
         file = self.path.open("a" if self.append else "w", encoding="utf-8", newline="")
-        if last not in (b"", b"\n"):
+        if last == b"":
+            self._begin(file, names)
+        elif last != b"\n":
             file.write("\n")  # after the half row that a killed run has left
         return file
 
     def _check_first_line(self, line: str, names: list[str]) -> None:
         """Raise where rows of these names cannot be appended."""
+
+    def _begin(self, file: IO[str], names: list[str]) -> None:
+        """Write what comes first in a file."""
 
 
 class CSVLog(_TextLog):
@@ -175,21 +189,13 @@ class CSVLog(_TextLog):
 
     Examples
     --------
-    >>> import tempfile, pathlib
     >>> import fastmlp as fm
-    >>> net, path = fm.Network([2, 1]), pathlib.Path(tempfile.mkdtemp(), "log.csv")
-    >>> log = fm.callbacks.CSVLog(path)
+    >>> net, log = fm.Network([2, 1]), fm.callbacks.CSVLog("log.csv")
     >>> result = fm.sgd(net, [[0.0, 1.0]], [1.0], net.init(rng=0), epochs=3, callback=log)
-    >>> print(path.read_text().splitlines()[0])
-    n_epochs,nit,loss,step,seconds
+    >>> with open("log.csv") as file:
+    ...     file.readline().rstrip()
+    'n_epochs,nit,loss,step,seconds'
     """
-
-    def _opened(self, names: list[str]) -> Any:
-        file = super()._opened(names)
-        self._writer = csv.DictWriter(file, names, lineterminator="\n")
-        if file.tell() == 0:
-            self._writer.writeheader()
-        return file
 
     def _check_first_line(self, line: str, names: list[str]) -> None:
         found = line.rstrip("\r\n")
@@ -199,8 +205,11 @@ class CSVLog(_TextLog):
                 f"{self.path} begins with {found!r}"
             )
 
+    def _begin(self, file: IO[str], names: list[str]) -> None:
+        csv.writer(file, lineterminator="\n").writerow(names)
+
     def _write(self, row: dict[str, float | None]) -> None:
-        self._writer.writerow(row)
+        csv.writer(self._file, lineterminator="\n").writerow(row.values())
 
 
 class JSONLinesLog(_TextLog):
@@ -220,12 +229,12 @@ class JSONLinesLog(_TextLog):
 
     Examples
     --------
-    >>> import json, pathlib, tempfile
+    >>> import json
     >>> import fastmlp as fm
-    >>> net, path = fm.Network([2, 1]), pathlib.Path(tempfile.mkdtemp(), "log.jsonl")
-    >>> log = fm.callbacks.JSONLinesLog(path)
+    >>> net, log = fm.Network([2, 1]), fm.callbacks.JSONLinesLog("log.jsonl")
     >>> result = fm.sgd(net, [[0.0, 1.0]], [1.0], net.init(rng=0), epochs=3, callback=log)
-    >>> [json.loads(line)["nit"] for line in path.open()]
+    >>> with open("log.jsonl") as file:
+    ...     [json.loads(line)["nit"] for line in file]
     [1, 2, 3]
     """
 

@@ -152,13 +152,11 @@ class Checkpoint(Callback):
 
     Examples
     --------
-    >>> import pathlib, tempfile
     >>> import numpy as np
     >>> import fastmlp as fm
-    >>> net, path = fm.Network([2, 1]), pathlib.Path(tempfile.mkdtemp(), "w.npy")
-    >>> save = fm.callbacks.Checkpoint(path)
+    >>> net, save = fm.Network([2, 1]), fm.callbacks.Checkpoint("w.npy")
     >>> result = fm.sgd(net, [[0.0, 1.0]], [1.0], net.init(rng=0), epochs=3, callback=save)
-    >>> np.array_equal(np.load(path), result.x)
+    >>> np.array_equal(np.load("w.npy"), result.x)
     True
     """
 
