@@ -9,6 +9,7 @@ import numpy as np
 from fastmlp import validation
 from fastmlp.kernels import sample
 from fastmlp.passes import Passes
+from fastmlp.weights import combined, total_weight
 from fastmlp.workspace import Workspace, blocks, parameter_buffer
 
 if TYPE_CHECKING:
@@ -23,19 +24,26 @@ def predict(net: Network, w: Any, X: Any) -> np.ndarray:
     return out
 
 
-def loss(net: Network, w: Any, X: Any, y: Any, reduction: str) -> float:
+def loss(
+    net: Network, w: Any, X: Any, y: Any, sample_weight: Any, class_weight: Any, reduction: str
+) -> float:
     """Return the mean or the sum of losses; see `Network.loss`."""
     w, X, y = _checked(net, w, X, y, reduction)
-    total = Passes(net, X, y).loss(w)
-    return total / len(X) if reduction == "mean" else total
+    weights = combined(net, sample_weight, class_weight, y, reduction)
+    value = Passes(net, X, y, weights).loss(w)
+    return value / total_weight(weights, len(X)) if reduction == "mean" else value
 
 
-def gradient(net: Network, w: Any, X: Any, y: Any, reduction: str) -> np.ndarray:
+def gradient(
+    net: Network, w: Any, X: Any, y: Any, sample_weight: Any, class_weight: Any, reduction: str
+) -> np.ndarray:
     """Return the gradient of the mean or the sum of losses; see `Network.gradient`."""
     net.require_derivatives()
     w, X, y = _checked(net, w, X, y, reduction)
+    weights = combined(net, sample_weight, class_weight, y, reduction)
+    scale = 1 / total_weight(weights, len(X)) if reduction == "mean" else 1.0
     out = np.empty(net.n_params, net.dtype)
-    Passes(net, X, y).gradient(w, 1 / len(X) if reduction == "mean" else 1.0, out)
+    Passes(net, X, y, weights).gradient(w, scale, out)
     return out
 
 

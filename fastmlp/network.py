@@ -242,8 +242,17 @@ class Network:
         """
         return evaluate.predict(self, w, X)
 
-    def loss(self, w: Any, X: Any, y: Any, *, reduction: str = "mean") -> float:
-        """Return the mean (or the sum) of the samples' losses.
+    def loss(
+        self,
+        w: Any,
+        X: Any,
+        y: Any,
+        *,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        reduction: str = "mean",
+    ) -> float:
+        """Return the weighted mean (or the sum) of the samples' losses.
 
         Parameters
         ----------
@@ -252,6 +261,12 @@ class Network:
         y : array-like of shape (n_samples,) or (n_samples, n_L)
             Integer labels or rows of probabilities for "cross_entropy", else targets; a vector of
             targets where the network has one output.
+        sample_weight : array-like of shape (n_samples,), optional
+            Not negative, not all zero; 0 equals leaving the sample out. A mean is divided by the
+            sum of the weights.
+        class_weight : dict or "balanced", optional
+            Where y holds labels: their weights, by which their samples' are multiplied; by default
+            1. "balanced" weighs a label ``n_samples / (n_classes * count)``.
         reduction : {"mean", "sum"}, default="mean"
 
         Returns
@@ -263,10 +278,19 @@ class Network:
         ValueError
             For shapes that do not fit, NaN or infinity, and targets that the loss does not allow.
         """
-        return evaluate.loss(self, w, X, y, reduction)
+        return evaluate.loss(self, w, X, y, sample_weight, class_weight, reduction)
 
-    def gradient(self, w: Any, X: Any, y: Any, *, reduction: str = "mean") -> np.ndarray:
-        """Return the gradient of the mean (or the sum) of the samples' losses, by backpropagation.
+    def gradient(
+        self,
+        w: Any,
+        X: Any,
+        y: Any,
+        *,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        reduction: str = "mean",
+    ) -> np.ndarray:
+        """Return the gradient of `loss`, by backpropagation.
 
         Parameters are those of `loss`.
 
@@ -280,7 +304,7 @@ class Network:
         ValueError
             As `loss`; and where an activation has no usable derivative (step, sign).
         """
-        return evaluate.gradient(self, w, X, y, reduction)
+        return evaluate.gradient(self, w, X, y, sample_weight, class_weight, reduction)
 
     def sample_gradients(self, w: Any, X: Any, y: Any) -> np.ndarray:
         """Return the gradient of each sample's own loss.

@@ -14,6 +14,7 @@ from fastmlp import validation
 from fastmlp.curve import Curve
 from fastmlp.directional import DirectionalPasses
 from fastmlp.kernels.updates import dot
+from fastmlp.weights import combined, total_weight
 
 if TYPE_CHECKING:
     from fastmlp.network import Network
@@ -38,6 +39,8 @@ class Objective:
     sample_weight : array-like of shape (n_samples,), optional
         Not negative, not all zero. Weight 0 equals leaving the sample out, as long as its numbers
         do not overflow.
+    class_weight : dict or "balanced", optional
+        As in `Network.loss`.
     l2 : float, default=0.0
         Strength of the penalty, 0 or more.
     reduction : {"mean", "sum"}, default="mean"
@@ -87,6 +90,7 @@ class Objective:
         y: Any,
         *,
         sample_weight: Any = None,
+        class_weight: Any = None,
         l2: float = 0.0,
         reduction: str = "mean",
         kept_bytes: int = 2**30,
@@ -97,13 +101,10 @@ class Objective:
             raise ValueError(f"l2 is {l2!r}, beyond the range of {net.dtype}")
         self.net, self.X = net, validation.features(net, X)
         self.y = validation.truth(net, y, len(self.X))
-        self._weights = validation.sample_weight(net, sample_weight, len(self.X), reduction)
+        self._weights = combined(net, sample_weight, class_weight, self.y, reduction)
         self.kept_bytes = validation.count("kept_bytes", kept_bytes, least=0)
         self.nfev = self.njev = self.nhev = 0
-        self._divisor = 1.0
-        if reduction == "mean":
-            s = self._weights
-            self._divisor = float(len(self.X) if s is None else dot(s, np.ones_like(s)))
+        self._divisor = total_weight(self._weights, len(self.X)) if reduction == "mean" else 1.0
         self._begin()
 
     def _begin(self) -> None:

@@ -192,26 +192,17 @@ def truth(net: Network, y: Any, n_samples: int) -> np.ndarray:
     return targets
 
 
-def sample_weight(net: Network, weights: Any, n_samples: int, reduction: str) -> np.ndarray | None:
-    """Return a copy of the samples' weights (n,), of the network's dtype, or None for none.
-
-    Those of a mean may have any scale: they are returned multiplied by a power of two, about 1.
-    """
-    if weights is None:
-        return None
-    array = _array("sample_weight", weights)
+def weights(name: str, value: Any, n_samples: int, dtype: np.dtype[Any]) -> np.ndarray:
+    """Return a float64 copy of samples' weights (n,): finite in `dtype`, 0 or more, not all 0."""
+    array = _array(name, value)
     if array.shape != (n_samples,):
-        raise ValueError(f"sample_weight has shape {array.shape}, expected ({n_samples},)")
-    is_mean = reduction == "mean"
-    _check_finite("sample_weight", array, np.dtype(np.float64) if is_mean else net.dtype)
+        raise ValueError(f"{name} has shape {array.shape}, expected ({n_samples},)")
+    _check_finite(name, array, dtype)
     if array.min() < 0:
-        raise ValueError(f"sample_weight must be 0 or more; got {array.min()}")
+        raise ValueError(f"{name} must be 0 or more; got {array.min()}")
     if not array.any():
-        raise ValueError("sample_weight must not be all zero")
-    wide = np.array(array, np.float64)
-    if is_mean:
-        wide = np.ldexp(wide, -int(np.frexp(wide.max())[1]))
-    return wide.astype(net.dtype)
+        raise ValueError(f"{name} must not be all zero")
+    return np.array(array, np.float64)
 
 
 def _labels(y: np.ndarray, n_classes: int) -> np.ndarray:
