@@ -9,19 +9,17 @@ import numpy as np
 if TYPE_CHECKING:
     from fastmlp.network import Network
 
-# Losses of a margin y z, with y -1 or 1.
-MARGIN_LOSSES = ("hinge", "perceptron")
+# The labels of a column of y, of losses that have such columns.
+PAIRS = {"binary_cross_entropy": (0, 1), "hinge": (-1, 1), "perceptron": (-1, 1)}
 
 
 def classes(net: Network) -> np.ndarray | None:
-    """Return the labels that one column of y may hold, ascending; None where y is no label."""
+    """Return the labels, ascending, of which each sample may have one; None where it has none."""
     n_out = net.widths[-1]
     if net.loss_name == "cross_entropy":
         return np.arange(n_out)
-    if n_out == 1 and net.loss_name == "binary_cross_entropy":
-        return np.array([0, 1])
-    if n_out == 1 and net.loss_name in MARGIN_LOSSES:
-        return np.array([-1, 1])
+    if n_out == 1 and net.loss_name in PAIRS:
+        return np.array(PAIRS[net.loss_name])
     return None
 
 
