@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from fastmlp.diagnostics import directional_derivative, is_descent_direction
     from fastmlp.network import Network
     from fastmlp.objective import Objective
-    from fastmlp.solvers import line_search, schedules
+    from fastmlp.solvers import line_search, rules, schedules
     from fastmlp.solvers.gradient_descent import gradient_descent
     from fastmlp.solvers.minimize import minimize
     from fastmlp.solvers.stochastic import minibatch_sgd, sgd
@@ -32,6 +32,7 @@ _NAMES = {
 _MODULES = {
     "callbacks": "fastmlp.callbacks",
     "line_search": "fastmlp.solvers.line_search",
+    "rules": "fastmlp.solvers.rules",
     "schedules": "fastmlp.solvers.schedules",
     "sources": "fastmlp.sources",
 }
@@ -46,6 +47,7 @@ __all__ = [
     "line_search",
     "minibatch_sgd",
     "minimize",
+    "rules",
     "schedules",
     "sgd",
     "sources",

@@ -128,7 +128,7 @@ class DirectionalPasses(Passes):
         workspace = self.workspace("gradient")
         model = workspace.model._replace(w=self._flat(w), gradient=out)
         phases = (*self._value, *backward(self.net))
-        total = np.zeros(2)
+        total = np.zeros(batch.N_TOTALS)
         for start, stop in self.blocks():
             kept = self._kept_rows(start, stop, True)
             self._products(workspace, model.w, start, stop, kept, (0,))
@@ -155,7 +155,7 @@ class DirectionalPasses(Passes):
         moved, d = (half[first:] for half in self._halves())
         moved[:] = w[first:]
         step(moved, d, alpha)
-        total = np.zeros(2)
+        total = np.zeros(batch.N_TOTALS)
         for start, stop in self.blocks():
             kept = self._kept_rows(start, stop, self.keeps_all)
             if not self.keeps_all:
@@ -163,7 +163,7 @@ class DirectionalPasses(Passes):
             self.run(
                 workspace, workspace.model._replace(kept=kept), start, stop,
                 phases=self._slope if with_slope else self._value,
-                step=np.array([alpha]), total=total,
+                table=np.array([[alpha]]), total=total,
             )  # fmt: skip
         return float(total[0]), float(total[1])
 
@@ -205,4 +205,4 @@ def step(w: np.ndarray, d: np.ndarray, alpha: float) -> None:
     if w.size:
         with workers() as n_workers:
             n_workers = n_workers if w.size >= SHARED_OUT else 1
-            updates.descend(w, d, -alpha, n_workers, np.zeros(1, np.int64))
+            updates.descend(w, d, -alpha, n_workers)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 GATHER: Program = ((batch.GATHER, 0),)
 # What `batch.run` takes where nothing is updated or counted.
-_NO_STEP, _UNCOUNTED = np.zeros(1), np.zeros(1, np.int64)
+_NO_STEP, _UNCOUNTED = np.zeros((1, 1)), np.zeros(1, np.int64)
 
 
 class Passes:
@@ -70,7 +70,7 @@ class Passes:
         """Return the sum of the weighted losses."""
         workspace, phases = self.workspace("gradient"), program(self.net, "loss")
         model = workspace.model._replace(w=self._flat(w))
-        total = np.zeros(2)
+        total = np.zeros(batch.N_TOTALS)
         for start, stop in self.blocks():
             self.run(workspace, model, start, stop, phases=phases, total=total)
         return float(total[0])
@@ -79,7 +79,7 @@ class Passes:
         """Write scale times the gradient of `loss` into out; return the loss."""
         workspace = self.workspace("gradient")
         model = workspace.model._replace(w=self._flat(w), gradient=out)
-        total = np.zeros(2)
+        total = np.zeros(batch.N_TOTALS)
         for start, stop in self.blocks():
             mode = batch.ACCUMULATE if start else batch.WRITE
             self.run(workspace, model, start, stop, mode=mode, scale=scale, total=total)
@@ -124,7 +124,7 @@ class Passes:
         phases: Program | None = None,
         mode: int = batch.WRITE,
         scale: float = 1.0,
-        step: np.ndarray = _NO_STEP,
+        table: np.ndarray = _NO_STEP,
         total: np.ndarray | None = None,
     ) -> None:
         """Do the phases, by default the workspace's own, for one block of rows."""
@@ -134,10 +134,10 @@ class Passes:
             model = model._replace(inputs=self._in_place[start * n_in : stop * n_in])
             phases = phases[1:] if phases[:1] == GATHER else phases
         data = self.data(start, stop, with_X=phases[:1] == GATHER)
-        total, n = np.zeros(2) if total is None else total, stop - start
+        total, n = np.zeros(batch.N_TOTALS) if total is None else total, stop - start
         with workers() as n_workers:
             schedule = workspace.schedule(n, n_workers, phases)
-            batch.run(model, data, schedule, 0, n, n, mode, scale, step, total, _UNCOUNTED)
+            batch.run(model, data, schedule, 0, n, n, mode, scale, table, total, _UNCOUNTED)
 
     def _flat(self, w: np.ndarray) -> np.ndarray:
         return writeable(np.ascontiguousarray(w, self.net.dtype))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import numba
 import numpy as np
 from numba.core import types
 
-from fastmlp.kernels import activations, batch, losses, tangent
+from fastmlp.kernels import activations, batch, dropout, losses, rules, tangent, updates
 from fastmlp.kernels.jit import address_of
 from fastmlp.kernels.tile import ROWS, VECTOR_BYTES, VECTORS
 
@@ -31,6 +31,7 @@ PARALLEL_FLOPS = 1_000_000
 PARALLEL_BYTES = 100_000
 # What a phase without matrix products costs for each number, in flops, roughly.
 FLOPS_PER_OUTPUT = 32
+OVER_PARAMETERS = {batch.APPLY, batch.MAX_NORM}
 WITHOUT_PRODUCTS = {batch.SOFTMAX, batch.LOSS, batch.LINE, batch.SLOPE, batch.LOSS_TANGENT}
 
 
@@ -88,7 +89,7 @@ def _layer_table(net: Network, n_rows: int) -> tuple[np.ndarray, int]:
         z_stride = row_stride(n_out, net.dtype)
         row[:] = (
             n_in, n_out, parameter, bias, activations.CODES[activation],
-            a_offset, a_stride, output, z_stride,
+            a_offset, a_stride, output, z_stride, 0, 0,
         )  # fmt: skip
         a_offset, a_stride = output, z_stride
         output += n_rows * z_stride
@@ -96,7 +97,7 @@ def _layer_table(net: Network, n_rows: int) -> tuple[np.ndarray, int]:
     return table, output
 
 
-PHASES = batch.PHASES | tangent.PHASES
+PHASES = batch.PHASES | tangent.PHASES | updates.PHASES
 # What the phases of `batch.run` are, one after the other: (phase, layer).
 Program = tuple[tuple[int, int], ...]
 
@@ -105,6 +106,20 @@ Program = tuple[tuple[int, int], ...]
 def _phase_address(phase: int, model_type: Any, data_type: Any, number_type: Any) -> int:
     i, f = types.int64, number_type
     return address_of(PHASES[phase], (i, i, i, model_type, data_type, i, i, i, f, f))
+
+
+@cache
+def _update_address(vector_type: Any) -> int:
+    i, v = types.int64, vector_type
+    coefficients = numba.typeof(np.empty(0))
+    return address_of(rules.update, (i, v, i, i, v, i, v, i, i, i, i, coefficients, types.boolean))
+
+
+@cache
+def _dropout_address(vector_type: Any) -> int:
+    i, v = types.int64, vector_type
+    counters = numba.typeof(np.empty(0, np.int64))
+    return address_of(dropout.drop, (i, v, v, i, i, i, i, i, i, i, i, counters))
 
 
 def program(net: Network, purpose: str) -> Program:
@@ -182,18 +197,47 @@ class Workspace:
         self.model = batch.Model(
             layers=layers,
             loss=np.int64(loss),
-            phases=np.zeros(batch.N_PHASES, np.int64),
+            addresses=np.zeros(batch.N_ADDRESSES, np.int64),
             w=w,
             inputs=allocate(n_rows * layers[0, batch.A_STRIDE], dtype),
             outputs=allocate(halves * n_outputs, dtype),
             deltas=allocate(halves * n_outputs, dtype),
+            slopes=np.empty(0, dtype),
             packed=per_thread(depth),
             scratch=per_thread(batch.BLOCK + 1),
             gradient=np.empty(0, dtype) if gradient is None else gradient,
             no_bias=np.zeros(max(net.widths) + lanes, dtype),
             sample_losses=allocate(halves * n_rows, np.float64),
             kept=np.empty(0, dtype),
+            rule=np.int64(rules.SGD),
+            states=np.empty(0, dtype),
+            coefficients=np.empty(0),
+            counters=np.empty(0, np.int64),
         )
+
+    def begin_updates(self, rule: int, n_vectors: int) -> None:
+        """Let updates follow a rule, with so many vectors of states, all zero; compile it."""
+        dtype, n_params = self.net.dtype, self.net.n_params
+        states = allocate(n_vectors * n_params, dtype)
+        states[:] = 0
+        n_sums = -(-n_params // updates.SUMMED)
+        self.model = self.model._replace(
+            rule=np.int64(rule),
+            states=states,
+            coefficients=np.zeros(rules.N_COEFFICIENTS + n_sums),
+        )
+        self.model.addresses[batch.RULE] = _update_address(numba.typeof(states))
+
+    def begin_dropout(self, probabilities: Sequence[float], seed: int) -> None:
+        """Let passes drop inputs of each layer with these probabilities; compile what does."""
+        layers = self.model.layers
+        most = dropout.ONE - 1
+        layers[:, batch.DROPS] = [min(round(p * dropout.ONE), most) for p in probabilities]
+        layers[:-1, batch.STORES] |= layers[1:, batch.DROPS] > 0
+        slopes = allocate(self.model.outputs.size, self.net.dtype)
+        counters = np.array([seed, 0, 0], np.int64)
+        self.model = self.model._replace(slopes=slopes, counters=counters)
+        self.model.addresses[batch.DROPOUT] = _dropout_address(numba.typeof(slopes))
 
     def schedule(self, n_rows: int, n_workers: int, phases: Program | None = None) -> np.ndarray:
         """Return the rows (phase, layer, n_workers) that `batch.run` does for each batch.
@@ -221,15 +265,19 @@ class Workspace:
         data_type = _data_type(self.net.dtype)
         rows = []
         for phase, layer in phases:
-            if not self.model.phases[phase]:
+            if not self.model.addresses[phase]:
                 address = _phase_address(phase, model_type, data_type, number_type)
-                self.model.phases[phase] = address
+                self.model.addresses[phase] = address
             shared = self._is_worth_sharing(phase, layer, n_rows)
             rows.append((phase, layer, n_workers if shared else 1))
         return np.array(rows, np.int64).reshape(-1, 3)
 
     def _is_worth_sharing(self, phase: int, layer: int, n_rows: int) -> bool:
         n_in, n_out = self.net.widths[layer : layer + 2]
+        if phase in OVER_PARAMETERS:
+            return n_in * n_out * FLOPS_PER_OUTPUT >= PARALLEL_FLOPS
+        if phase in (batch.SQUARES, batch.AVERAGE):
+            return self.net.n_params * FLOPS_PER_OUTPUT >= PARALLEL_FLOPS
         if phase == batch.GATHER:
             return n_rows * n_in * self.net.dtype.itemsize >= PARALLEL_BYTES
         if phase in WITHOUT_PRODUCTS or (phase, layer) == (batch.TANGENT, 0):
@@ -238,7 +286,7 @@ class Workspace:
 
     def predictions(self, n_rows: int) -> np.ndarray:
         """Return the view (n_rows, n_L) of the output layer's A."""
-        *_, z, stride = self.model.layers[-1]
+        *_, z, stride, _, _ = self.model.layers[-1]
         rows = self.model.outputs[z : z + n_rows * stride].reshape(n_rows, stride)
         return rows[:, : self.net.widths[-1]]
 

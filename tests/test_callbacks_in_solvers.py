@@ -22,9 +22,6 @@ from fastmlp.callbacks import (
     TensorBoard,
 )
 
-# To be removed once the stochastic solvers take objects and lists, and validation=.
-pytestmark = pytest.mark.xfail(reason="the solvers take plain callables only")
-
 N, BATCH_SIZE = 23, 4
 SOLVERS = {"sgd": fm.sgd, "minibatch_sgd": fm.minibatch_sgd}
 N_UPDATES = {"sgd": N, "minibatch_sgd": 6}  # of an epoch

@@ -77,7 +77,8 @@ def compilations():
     count("first evaluated", evaluate, first)
     for work in (evaluate, read_only, converted):
         count(work.__name__, work, first, *others)
-    count("large batch", train, (first[0], 5000, 5000))
+    count("first large batch", train, (first[0], 5000, 5000))
+    count("large batch", train, *((net, 5000, 5000) for net, *_ in others))
     print(json.dumps(counts))
 
 
@@ -133,7 +134,11 @@ def test_no_allocation_per_step(widths, n_workers, allocations, rng):
     schedule = space.schedule(n_rows, n_workers)
     index = np.tile(rng.permutation(n_rows), n_steps)
     data = workspace.samples(net, X, y, index)
-    steps, total, done = np.full(n_steps, 1e-5), np.zeros(1), np.zeros(1, np.int64)
+    steps, total, done = (
+        np.full((n_steps, 1), 1e-5),
+        np.zeros(batch.N_TOTALS),
+        np.zeros(1, np.int64),
+    )
 
     def run(n):
         batch.run(
@@ -142,7 +147,7 @@ def test_no_allocation_per_step(widths, n_workers, allocations, rng):
         )  # fmt: skip
 
     def run_samples(n):
-        sample.sgd(space.model, data, steps[:n], total, done)
+        sample.sgd(space.model, data, steps[:n, 0], total, done)
 
     for function in (run, run_samples):
         function(1)
@@ -165,7 +170,7 @@ EDITED, BEFORE, AFTER = (
 def descend():
     """Print 1 - 0.5 * 2 as a kernel computes it, the stamp, and whether it came from the cache."""
     w, g = np.ones(64, np.float32), np.full(64, 2, np.float32)
-    updates.descend(w, g, 0.5, 1, np.zeros(1, np.int64))
+    updates.descend(w, g, 0.5, 1)
     hits = sum(updates.descend.stats.cache_hits.values())
     answer = {"file": fm.__file__, "w": sorted(set(w.tolist())), "stamp": source_stamp()}
     print(json.dumps({**answer, "hits": hits}))

@@ -13,7 +13,7 @@ from numpy.testing import assert_array_equal
 
 import fastmlp as fm
 from cases import problem, same_bits
-from fastmlp.solvers import stochastic, trainers
+from fastmlp.solvers import trainers, training
 
 N, BATCH_SIZE = 23, 4
 SOLVERS = {"sgd": fm.sgd, "minibatch_sgd": fm.minibatch_sgd}
@@ -71,7 +71,8 @@ def test_callback_sees_each_epoch(name, data):
     seen = []
 
     def callback(intermediate):
-        assert {*intermediate} == {"x", "fun", "nit", "n_epochs", "history"}
+        told = {"x", "fun", "nit", "n_epochs", "step", "seconds", "history"}
+        assert {*intermediate} == told
         check_history(intermediate, len(seen) + 1)
         assert intermediate.fun == intermediate.history.loss[-1]
         assert intermediate.nit == N_UPDATES[name] * intermediate.n_epochs
@@ -274,14 +275,14 @@ def test_interrupt_before_the_first_update(name, data):
 class Interrupt:
     """Raise KeyboardInterrupt before the n-th line that runs in an epoch of a solver's code."""
 
-    folder = os.path.dirname(inspect.getfile(stochastic))
+    folder = os.path.dirname(inspect.getfile(training))
 
     def __init__(self, at):
         self.left = at
 
     def __call__(self, frame, event, argument):
         outer = frame
-        while outer and outer.f_code is not stochastic._epoch.__code__:
+        while outer and outer.f_code is not training._Run._epoch.__code__:
             outer = outer.f_back
         in_solver = frame.f_code.co_filename.startswith(self.folder)
         return self.line if outer and in_solver else None

@@ -9,7 +9,7 @@ import fastmlp as fm
 import naive
 from cases import parameters, problem, same_bits
 from fastmlp import workspace
-from fastmlp.solvers import orders, stochastic, trainers
+from fastmlp.solvers import orders, trainers, training
 
 ORDERS = ("sequential", "shuffled", "replacement")
 BATCH_SIZES = (1, 3, 7, 23, 40)  # of 23 samples
@@ -368,7 +368,7 @@ def test_data_of_all_kinds(loss, dtype, cut, rng, tmp_path, monkeypatch):
     expected = list(results_of(net, w, X, y))
     if cut:
         cut(monkeypatch)
-        monkeypatch.setattr(stochastic, "CONVERTED_BYTES", 1)
+        monkeypatch.setattr(training, "CONVERTED_BYTES", 1)
     numbers = ["f2", "f4", "f8", "i1", "u1", "i4", "i8", "u8", ">i2"]
     W = [w.tolist(), w.astype("f8"), strided(w), read_only(w), mapped(w, tmp_path), unaligned(w)]
     all_kinds = [

@@ -12,21 +12,29 @@ from typing import NamedTuple
 import numpy as np
 from numba import prange
 
-from fastmlp.kernels import activations, losses, rowwise
+from fastmlp.kernels import activations, dropout, losses, rowwise, rules
 from fastmlp.kernels.jit import call_at, entry_kernel, fma, inlined, kernel, like, parallel_kernel
 from fastmlp.kernels.pack import pack, pack_transposed
 from fastmlp.kernels.tile import ROWS, VECTORS, multiply, multiply_transposed, n_lanes, vectors_for
 
-# Columns of `Model.layers`, one row a layer.
+# Columns of `Model.layers`, one row a layer. STORES: whether phi' is in `Model.slopes`; DROPS: the
+# threshold of dropout for the layer's inputs, 0 for none.
 N_IN, N_OUT, W_OFFSET, B_OFFSET, ACTIVATION, A_OFFSET, A_STRIDE, Z_OFFSET, Z_STRIDE = range(9)
-N_LAYER_COLUMNS = 9
+STORES, DROPS = 9, 10
+N_LAYER_COLUMNS = 11
 
 GATHER, FORWARD, SOFTMAX, LOSS, BACKWARD, WEIGHTS = range(6)
 LINE, TANGENT, SLOPE, LOSS_TANGENT, BACKWARD_TANGENT = range(6, 11)  # in tangent.py
-N_PHASES = 11
+SQUARES, APPLY, MAX_NORM, AVERAGE = range(11, 15)  # in updates.py
+# No phases: what `update` calls, if it is not the plain rule, and `_drop`.
+RULE, DROPOUT = 15, 16
+N_ADDRESSES = 17
 
-# What becomes of a tile of the weight gradient.
-WRITE, ACCUMULATE, UPDATE = range(3)
+# What becomes of a tile of the weight gradient: it is the update, or is kept for later phases.
+WRITE, ACCUMULATE, UPDATE, WRITE_AND_APPLY = range(4)
+# What a batch adds to `total`: losses, slopes, weights of its samples.
+LOSSES, SLOPES, SAMPLE_WEIGHTS = range(3)
+N_TOTALS = 3
 
 DEPTH = 2048  # rows of a packed panel: it stays in the second-level cache
 CHUNK = 64  # rows of output between two passes of elementwise work: they stay in the first
@@ -44,17 +52,24 @@ class Model(NamedTuple):
     # (n_layers, N_LAYER_COLUMNS) int64; the output's ACTIVATION is identity where a loss takes Z
     layers: np.ndarray
     loss: np.int64  # code
-    phases: np.ndarray  # (N_PHASES,) int64, addresses; 0 for those not compiled
+    addresses: np.ndarray  # (N_ADDRESSES,) int64, of phases; 0 for those not compiled
     w: np.ndarray  # (n_params,) parameters
     inputs: np.ndarray  # flat: A_0, where rows are gathered
     outputs: np.ndarray  # flat: A_1 .. A_L, each (n_rows, Z_STRIDE) from Z_OFFSET on
     deltas: np.ndarray  # flat: D_1 .. D_L, as outputs
+    slopes: np.ndarray  # flat: phi'(Z) of the layers that store it, as outputs; or empty
     packed: np.ndarray  # (n_workers, DEPTH + 2 lanes, panel) packed panels of each worker
     scratch: np.ndarray  # (n_workers, BLOCK + 1, panel) a gradient tile, or a panel's bias
     gradient: np.ndarray  # (n_params,), or empty where the update is fused
     no_bias: np.ndarray  # zeros, as many as the widest layer in whole vectors has outputs
     sample_losses: np.ndarray  # (n_rows,) float64
     kept: np.ndarray  # (n_rows, 2, Z_STRIDE of layer 0): rows of Z_1 and of its tangent, or empty
+    rule: np.int64  # code
+    # (n_states * n_params,) of the rule, and behind them, where wanted, the mean of iterates
+    states: np.ndarray
+    # (rules.N_COEFFICIENTS,) float64 of an update, and behind them what its phases sum up
+    coefficients: np.ndarray
+    counters: np.ndarray  # (dropout.N_COUNTERS,) int64, or empty
 
 
 class Data(NamedTuple):
@@ -109,10 +124,25 @@ def columns(v0, v1, panel, n, lanes):
     return j0, min((p1 - p0) * lanes, n - j0), p1 - p0
 
 
+@inlined
+def _drop(model, layer, A, at, ld, row, n_rows, unit, n_vectors):
+    """Apply dropout to rows of a layer's inputs, A (n_rows, n_vectors * lanes), from `at` on."""
+    threshold = model.layers[layer, DROPS]
+    if threshold > 0:
+        code = model.layers[layer - 1, ACTIVATION] if layer > 0 else activations.IDENTITY
+        call_at(
+            model.addresses[DROPOUT],
+            (
+                code, A, model.slopes, at, ld, n_rows, n_vectors, layer, row, unit, threshold,
+                model.counters,
+            ),
+        )  # fmt: skip
+
+
 @kernel
 def forward(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale):
     """Write A = phi(A W + b), but for softmax, into the worker's part of the layer's output."""
-    n_in, n_out, w0, b0, code, a, lda, z, ldz = model.layers[layer]
+    n_in, n_out, w0, b0, code, a, lda, z, ldz, _, _ = model.layers[layer]
     A = model.inputs if layer == 0 else model.outputs
     lanes = n_lanes(A)
     P = model.packed[worker]
@@ -135,13 +165,24 @@ def forward(layer, worker, n_workers, model, data, start, n_rows, mode, step, sc
                 )  # fmt: skip
                 if k0 + depth == n_in:
                     activations.activate(code, bias, 0, model.outputs, c, ldz, m, n_vectors)
+                    if layer + 1 < len(model.layers):
+                        _drop(model, layer + 1, model.outputs, c, ldz, r, m, j0, n_vectors)
+
+
+@inlined
+def through_activation(model, layer, a, D, d, ld, n_rows, n_vectors):
+    """Multiply D (n_rows, n_vectors * lanes) from d on by phi'(Z) of a layer, where A is at a."""
+    if model.layers[layer, STORES]:
+        rowwise.multiply(D, d, ld, model.slopes, a, ld, n_rows, n_vectors, 0)
+    else:
+        code = model.layers[layer, ACTIVATION]
+        activations.multiply_by_derivative(code, model.outputs, a, D, d, ld, n_rows, n_vectors)
 
 
 @kernel
 def backward(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale):
     """Write D_{l-1} = (D_l W_l^T) phi'_{l-1} into the worker's part of the deltas; l > 0."""
-    n_in, n_out, w0, _, _, a, lda, z, ldz = model.layers[layer]
-    code = model.layers[layer - 1, ACTIVATION]
+    n_in, n_out, w0, _, _, a, lda, z, ldz, _, _ = model.layers[layer]
     D = model.deltas
     lanes = n_lanes(D)
     P = model.packed[worker]
@@ -159,9 +200,7 @@ def backward(layer, worker, n_workers, model, data, start, n_rows, mode, step, s
                     D, z + r * ldz + k0, ldz, P, 0, width, D, c, lda, m, depth, n_vectors, k0 > 0
                 )
                 if k0 + depth == n_out:
-                    activations.multiply_by_derivative(
-                        code, model.outputs, c, D, c, lda, m, n_vectors
-                    )
+                    through_activation(model, layer - 1, c, D, c, lda, m, n_vectors)
 
 
 @inlined
@@ -174,20 +213,42 @@ def _copy(source, s, s_stride, target, t, t_stride, n_rows, n_columns):
 
 
 @inlined
-def _update(G, g_stride, w, start, w_stride, n_rows, n_columns, step):
-    """W -= step * G, for rows of the parameters from `start` on."""
+def n_params(layers):
+    """Return the length of the parameter vector."""
+    n_in, n_out, w0, b0 = (
+        layers[-1, N_IN],
+        layers[-1, N_OUT],
+        layers[-1, W_OFFSET],
+        layers[-1, B_OFFSET],
+    )
+    return b0 + n_out if b0 >= 0 else w0 + n_in * n_out
+
+
+@inlined
+def update(model, at, stride, G, g, g_stride, n_rows, n_columns, is_weight, step):
+    """Update the parameters (n_rows, n_columns) from `at` on by their gradient, G from g on."""
+    if model.addresses[RULE] != 0:
+        call_at(
+            model.addresses[RULE],
+            (
+                model.rule, model.w, at, stride, model.states, n_params(model.layers),
+                G, g, g_stride, n_rows, n_columns, model.coefficients, is_weight,
+            ),
+        )  # fmt: skip
+        return
+    w = model.w
     n_vectors = n_columns // n_lanes(w)
-    rowwise.multiply_add(w, start, w_stride, G, 0, g_stride, n_rows, n_vectors, -step)
+    rowwise.multiply_add(w, at, stride, G, g, g_stride, n_rows, n_vectors, -step)
     for i in range(n_rows):
         for j in range(n_vectors * n_lanes(w), n_columns):
-            at = start + i * w_stride + j
-            w[at] = fma(-step, G[i * g_stride + j], w[at])
+            k = at + i * stride + j
+            w[k] = fma(-step, G[g + i * g_stride + j], w[k])
 
 
 @kernel
 def weights(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale):
     """Finish dW = A^T D and db = sum of D over rows, for the worker's part of the layer."""
-    n_in, n_out, w0, b0, _, a, lda, z, ldz = model.layers[layer]
+    n_in, n_out, w0, b0, _, a, lda, z, ldz, _, _ = model.layers[layer]
     A = model.inputs if layer == 0 else model.outputs
     D = model.deltas
     lanes = n_lanes(A)
@@ -203,12 +264,14 @@ def weights(layer, worker, n_workers, model, data, start, n_rows, mode, step, sc
                 _copy(model.gradient, first, n_out, G, 0, width, m, n_columns)
             elif mode == UPDATE:
                 rowwise.prefetch(model.w, first, n_out, m, n_columns)
+                for at in range(first, len(model.states), n_params(model.layers)):
+                    rowwise.prefetch(model.states, at, n_out, m, n_columns)
             multiply_transposed(
                 A, a + i0, lda, D, z + j0, ldz, G, 0, width,
                 m, n_rows, n_vectors, mode == ACCUMULATE,
             )  # fmt: skip
             if mode == UPDATE:
-                _update(G, width, model.w, first, n_out, m, n_columns, step)
+                update(model, first, n_out, G, 0, width, m, n_columns, True, step)
             else:
                 _copy(G, 0, width, model.gradient, first, n_out, m, n_columns)
         if b0 >= 0 and r0 == 0 < r1:  # of workers without rows, several may begin at 0
@@ -220,7 +283,7 @@ def weights(layer, worker, n_workers, model, data, start, n_rows, mode, step, sc
             for r in range(n_rows):
                 rowwise.add(g, 0, 0, D, z + r * ldz + j0, 0, 1, n_vectors, 0)
             if mode == UPDATE:
-                _update(g, 0, model.w, b0 + j0, 0, 1, n_columns, step)
+                update(model, b0 + j0, 0, G, 0, 0, 1, n_columns, False, step)
             else:
                 _copy(g, 0, 0, model.gradient, b0 + j0, 0, 1, n_columns)
 
@@ -235,12 +298,14 @@ def gather(layer, worker, n_workers, model, data, start, n_rows, mode, step, sca
         a = model.inputs[r * lda : r * lda + n_in]
         for j in range(n_in):
             a[j] = x[j]
+    n_vectors = vectors_for(n_in, model.inputs)
+    _drop(model, 0, model.inputs, r0 * lda, lda, r0, r1 - r0, 0, n_vectors)
 
 
 @kernel
 def loss(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale):
     """Write the losses of the worker's rows and, times scale, the deltas of the output layer."""
-    _, n_out, _, _, code, _, _, z, ldz = model.layers[layer]
+    _, n_out, _, _, code, _, _, z, ldz, _, _ = model.layers[layer]
     r0, r1 = split(n_rows, n_workers, worker)
     at = z + r0 * ldz
     losses.losses_and_deltas(
@@ -265,7 +330,7 @@ def loss(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale
 @kernel
 def softmax(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale):
     """Turn the worker's rows of the output layer's Z into softmax(Z)."""
-    _, n_out, _, _, _, _, _, z, ldz = model.layers[layer]
+    _, n_out, _, _, _, _, _, z, ldz, _, _ = model.layers[layer]
     r0, r1 = split(n_rows, n_workers, worker)
     at, one = z + r0 * ldz, like(1, scale)
     activations.softmax(
@@ -291,41 +356,75 @@ PHASES = {
 def _share_out(phase, layer, n_workers, model, data, start, n_rows, mode, step, scale):
     for worker in prange(n_workers):
         call_at(
-            model.phases[phase],
+            model.addresses[phase],
             (layer, np.int64(worker), n_workers, model, data, start, n_rows, mode, step, scale),
         )
 
 
-@entry_kernel
-def run(model, data, schedule, start, stop, batch_size, mode, scale, steps, total, done):
-    """Do the phases of `schedule` for a batch, once for each of `steps`; count them in done[0].
+@inlined
+def _batch_weight(data, first, n_rows):
+    """Return the sum of the weights of a batch's samples, in float64 and in order."""
+    if data.weights.size == 0:
+        return float(n_rows)
+    total = 0.0
+    for r in range(first, first + n_rows):
+        total += np.float64(data.weights[data.y_index[r]])
+    return total
 
-    schedule has a row (phase, layer, n_workers) for each phase. The samples are the order's entries
-    from `start` on, none beyond `stop`. Deltas are multiplied by `scale`, where 0 stands for one
-    over the batch's rows. Each sample's loss is added to total[0]; with UPDATE, a total that is not
-    finite ends the run, that step not done.
+
+@inlined
+def _clip_norm(coefficients):
+    """Set the factor that brings the gradient to its largest norm, from its squares' sums."""
+    total = 0.0
+    for k in range(rules.N_COEFFICIENTS, len(coefficients)):
+        total += coefficients[k]
+    norm, most = np.sqrt(total), coefficients[rules.CLIP_NORM]
+    coefficients[rules.FACTOR] = most / norm if norm > most else 1.0
+
+
+@entry_kernel
+def run(model, data, schedule, start, stop, batch_size, mode, scale, table, total, done):
+    """Do the phases of `schedule` for a batch, once for each row of `table`; count them in done[0].
+
+    schedule has a row (phase, layer, n_workers) for each phase; a row of `table` the coefficients
+    of an update, the step size first, or nothing else. The samples are the order's entries from
+    `start` on, none beyond `stop`. Deltas are multiplied by `scale`, where 0 stands for one over
+    the sum of the batch's weights. Each sample's loss is added to total[LOSSES], and so on; in a
+    mode of updates, a total that is not finite ends the run, that step not done.
     """
-    for k in range(len(steps)):
+    updates = mode == UPDATE or mode == WRITE_AND_APPLY
+    for k in range(len(table)):
         first = start + k * batch_size
         n_rows = min(batch_size, stop - first)
-        factor = like(1.0 / n_rows if scale == 0 else scale, model.w[0])
-        step = like(steps[k], model.w[0])
+        weight = _batch_weight(data, first, n_rows)
+        total[SAMPLE_WEIGHTS] += weight
+        if scale == 0 and weight > 0:
+            factor = like(1.0 / weight, model.w[0])
+        else:
+            factor = like(scale, model.w[0])
+        step = like(table[k, 0], model.w[0])
+        for i in range(table.shape[1] if model.coefficients.size > 0 else 0):
+            model.coefficients[i] = table[k, i]
+        if updates and model.counters.size > 0:
+            model.counters[dropout.N_UPDATES] = done[0]
         for p in range(len(schedule)):
             phase, layer, n_workers = schedule[p]
             if n_workers > 1:
                 _share_out(phase, layer, n_workers, model, data, first, n_rows, mode, step, factor)
             else:
                 call_at(
-                    model.phases[phase],
+                    model.addresses[phase],
                     (layer, 0, 1, model, data, first, n_rows, mode, step, factor),
                 )
             if phase == LOSS:
                 for r in range(n_rows):
-                    total[0] += model.sample_losses[r]
-                if mode == UPDATE and not np.isfinite(total[0]):
+                    total[LOSSES] += model.sample_losses[r]
+                if updates and not np.isfinite(total[LOSSES]):
                     return
             elif phase == SLOPE:
                 half = len(model.sample_losses) // 2
                 for r in range(half, half + n_rows):
-                    total[1] += model.sample_losses[r]
+                    total[SLOPES] += model.sample_losses[r]
+            elif phase == SQUARES:
+                _clip_norm(model.coefficients)
         done[0] += 1

@@ -93,18 +93,23 @@ def inlined(function: Callable[..., Any]) -> Any:
     return numba.njit(forceinline=True, **{**OPTIONS, **_INNER, "cache": False})(function)
 
 
+def emit_call(builder: Any, name: str, *args: Any) -> Any:
+    """Emit LLVM's intrinsic of this name for floats, scalars and vectors alike."""
+    kind = args[0].type
+    vector = isinstance(kind, ir.VectorType)
+    element = "f32" if isinstance(kind.element if vector else kind, ir.FloatType) else "f64"
+    suffix = f"v{kind.count}{element}" if vector else element
+    declared = builder.module.declare_intrinsic(
+        f"llvm.{name}.{suffix}", (), ir.FunctionType(kind, [kind] * len(args))
+    )
+    return builder.call(declared, args)
+
+
 def emit_fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
     """Emit a * b + c, fused where the CPU can, for scalars and vectors alike."""
     if not has_fma():
         return builder.fadd(builder.fmul(a, b), c)
-    vector = isinstance(a.type, ir.VectorType)
-    element = a.type.element if vector else a.type
-    name = "f32" if isinstance(element, ir.FloatType) else "f64"
-    suffix = f"v{a.type.count}{name}" if vector else name
-    declared = builder.module.declare_intrinsic(
-        f"llvm.fma.{suffix}", (), ir.FunctionType(a.type, [a.type] * 3)
-    )
-    return builder.call(declared, [a, b, c])
+    return emit_call(builder, "fma", a, b, c)
 
 
 @intrinsic

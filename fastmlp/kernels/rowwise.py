@@ -82,6 +82,7 @@ scale = _rowwise(lambda builder, x, y, s: builder.fmul(s, y))  # x = s * y
 relu = _rowwise(_relu)  # x = max(x + y, 0)
 # x = x + s * y
 multiply_add = _rowwise(lambda builder, x, y, s: emit_fma(builder, s, y, x))
+add_squares = _rowwise(lambda builder, x, y, _: emit_fma(builder, y, y, x))
 # d = d * phi'(z), from a = phi(z)
 relu_derivative = _rowwise(_relu_derivative)
 sigmoid_derivative = _rowwise(_sigmoid_derivative)

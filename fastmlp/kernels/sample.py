@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp.kernels import activations, losses
-from fastmlp.kernels.batch import A_OFFSET, ACTIVATION, N_OUT, Z_OFFSET
+from fastmlp.kernels.batch import A_OFFSET, ACTIVATION, LOSSES, N_OUT, SAMPLE_WEIGHTS, Z_OFFSET
 from fastmlp.kernels.dot import dot_lines, line_length
 from fastmlp.kernels.jit import entry_kernel, fma, inlined, like
 from fastmlp.kernels.rowwise import load, multiply_add, scale, store
@@ -48,7 +48,7 @@ def _few_outputs(A, a, w, w0, n_out, Z, z, n_in):
 @inlined
 def _layer(A, a, w, row, Z, no_bias):
     """Write phi(A W + b) into Z for the row at A[a:]."""
-    n_in, n_out, w0, b0, code, _, _, z, _ = row
+    n_in, n_out, w0, b0, code, _, _, z, _, _, _ = row
     n_vectors = vectors_for(n_out, Z)
     if 4 * n_out <= line_length(Z):
         _few_outputs(A, a, w, w0, n_out, Z, z, n_in)
@@ -114,7 +114,7 @@ def _backward(layers, w, X, x, Z, D, mode, step, G, g):
     """From D_L on: update w in place, or write the gradient into G[g:], layer by layer."""
     one = like(1, step)
     for layer in range(len(layers) - 1, -1, -1):
-        n_in, n_out, at, b0, _, a, _, d, _ = layers[layer]
+        n_in, n_out, at, b0, _, a, _, d, _, _, _ = layers[layer]
         if b0 >= 0:
             _put(mode, D, d, n_out, one, step, w, b0, G, g)
         if layer == 0:
@@ -147,21 +147,33 @@ def _loss(layers, loss, Z, truth, entry, D, sample_losses):
 def sgd(model, data, steps, total, done):
     """Update w by one sample after the other, one for each of `steps`; count them in done[0].
 
-    Each sample's loss, as it was before its update, is added to total[0]. Ends early where the
+    A sample's weight multiplies its loss and its step. Each weighted loss, as it was before its
+    update, is added to total[LOSSES], the weights to total[SAMPLE_WEIGHTS]. Ends early where the
     total is not finite, that step not done.
     """
     layers, w, Z, D, no_bias = model.layers, model.w, model.outputs, model.deltas, model.no_bias
     X, index, sample_losses = data.X.reshape(-1), data.x_index, model.sample_losses
     truth = (data.labels, data.targets, data.y_index)
     n_features = data.X.shape[1]
+    is_weighted = data.weights.size > 0
     for k in range(len(steps)):
         x = index[k] * n_features
+        weight = like(1, w[0])
+        if is_weighted:
+            weight = data.weights[data.y_index[k]]
+            total[SAMPLE_WEIGHTS] += np.float64(weight)
+            if weight == 0:  # its loss may be infinite
+                done[0] += 1
+                continue
         _forward(layers, w, X, x, Z, no_bias)
-        total[0] += _loss(layers, model.loss, Z, truth, k, D, sample_losses)
-        if not np.isfinite(total[0]):
+        sample_loss = _loss(layers, model.loss, Z, truth, k, D, sample_losses)
+        total[LOSSES] += np.float64(weight) * sample_loss
+        if not np.isfinite(total[LOSSES]):
             return
-        _backward(layers, w, X, x, Z, D, UPDATE, like(steps[k], w[0]), w, 0)
+        _backward(layers, w, X, x, Z, D, UPDATE, weight * like(steps[k], w[0]), w, 0)
         done[0] += 1
+    if not is_weighted:
+        total[SAMPLE_WEIGHTS] += len(steps)
 
 
 @entry_kernel

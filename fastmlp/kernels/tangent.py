@@ -30,7 +30,7 @@ HALF_DEPTH = DEPTH // 2  # two panels share the scratch of one
 @kernel
 def line(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale):
     """Write A_1 = phi(Z_1 + step R{Z_1}) of the worker's rows, from those kept; Z_1 for softmax."""
-    _, n_out, _, _, code, _, _, z, ldz = model.layers[0]
+    _, n_out, _, _, code, _, _, z, ldz, _, _ = model.layers[0]
     Z, kept = model.outputs, model.kept
     n_vectors = vectors_for(n_out, Z)
     r0, r1 = split(n_rows, n_workers, worker)
@@ -46,7 +46,7 @@ def line(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale
 @inlined
 def _first_tangent(worker, n_workers, model, n_rows, is_last):
     """Write T_1 of the worker's rows, from the kept R{Z_1}."""
-    _, n_out, _, _, code, _, _, z, ldz = model.layers[0]
+    _, n_out, _, _, code, _, _, z, ldz, _, _ = model.layers[0]
     T = model.outputs
     t = z + len(T) // 2
     n_vectors = vectors_for(n_out, T)
@@ -62,7 +62,7 @@ def _first_tangent(worker, n_workers, model, n_rows, is_last):
 @kernel
 def tangent(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale):
     """Write T = phi' (T_{l-1} W + A_{l-1} V + v), or R{Z_L}, into the worker's part of outputs."""
-    n_in, n_out, w0, b0, code, a, lda, z, ldz = model.layers[layer]
+    n_in, n_out, w0, b0, code, a, lda, z, ldz, _, _ = model.layers[layer]
     is_last = layer == len(model.layers) - 1
     if layer == 0:
         _first_tangent(worker, n_workers, model, n_rows, is_last)
@@ -103,7 +103,7 @@ def tangent(layer, worker, n_workers, model, data, start, n_rows, mode, step, sc
 @kernel
 def slope(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale):
     """Write D_L . R{Z_L} of the worker's rows behind the losses; in float64, as they are."""
-    _, n_out, _, _, _, _, _, z, ldz = model.layers[layer]
+    _, n_out, _, _, _, _, _, z, ldz, _, _ = model.layers[layer]
     t = z + len(model.outputs) // 2
     slopes = model.sample_losses[len(model.sample_losses) // 2 :]
     r0, r1 = split(n_rows, n_workers, worker)
@@ -162,7 +162,7 @@ def _error_tangent(code, A, row, t, n_vectors, D, factor, R):
 @kernel
 def loss_tangent(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale):
     """Write R{D_L} of the worker's rows, times scale, behind the deltas; after `loss`."""
-    _, n_out, _, _, code, _, _, z, ldz = model.layers[layer]
+    _, n_out, _, _, code, _, _, z, ldz, _, _ = model.layers[layer]
     A, D = model.outputs, model.deltas
     half = len(A) // 2
     R = D[half:]
@@ -206,7 +206,7 @@ def _through_activation(code, A, a, T, t, D, d, r, ld, n_rows, n_vectors, G):
 @kernel
 def backward_tangent(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale):
     """Write D_{l-1} and R{D_{l-1}} into the worker's part of the deltas; l > 0."""
-    n_in, n_out, w0, _, _, a, lda, z, ldz = model.layers[layer]
+    n_in, n_out, w0, _, _, a, lda, z, ldz, _, _ = model.layers[layer]
     code = model.layers[layer - 1, ACTIVATION]
     A, D = model.outputs, model.deltas
     half, v = len(D) // 2, len(model.w) // 2

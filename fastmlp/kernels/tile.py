@@ -69,6 +69,14 @@ class FlatArray:
         """Write a vector to `offset`."""
         self.builder.store(value, self._vector_pointer(offset)).align = self.size
 
+    def load_one(self, offset: Any) -> Any:
+        """Return the number at `offset`."""
+        return self.builder.load(self.builder.gep(self.base, [offset]))
+
+    def store_one(self, value: Any, offset: Any) -> None:
+        """Write a number to `offset`."""
+        self.builder.store(value, self.builder.gep(self.base, [offset]))
+
     def broadcast(self, scalar: Any) -> Any:
         """Return the scalar in every lane."""
         undefined = ir.Constant(self.vector, ir.Undefined)
@@ -78,7 +86,7 @@ class FlatArray:
 
     def spread(self, offset: Any) -> Any:
         """Return the number at `offset` in every lane."""
-        return self.broadcast(self.builder.load(self.builder.gep(self.base, [offset])))
+        return self.broadcast(self.load_one(offset))
 
 
 @intrinsic

@@ -98,6 +98,8 @@ class Callbacks:
     callback : None, callable, object, list or tuple
         A callable, called at the end of each epoch; an object with some of the methods of
         `fastmlp.callbacks.Callback`; or several of these.
+    *more : object
+        The solver's own, called after these.
 
     Raises
     ------
@@ -105,12 +107,13 @@ class Callbacks:
         For what is none of these, and where ``every_n_steps`` is no positive integer.
     """
 
-    def __init__(self, callback: Any) -> None:
+    def __init__(self, callback: Any, *more: Any) -> None:
         is_list = isinstance(callback, (list, tuple)) and not _methods(callback)
         if is_list:
             self._all = [_resolved(f"callback[{i}]", one) for i, one in enumerate(callback)]
         else:
             self._all = [] if callback is None else [_resolved("callback", callback)]
+        self._all += [_resolved("callback", one) for one in more]
         self._started: list[SimpleNamespace] = []
 
     def __bool__(self) -> bool:

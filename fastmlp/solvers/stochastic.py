@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from fastmlp import validation
-from fastmlp.kernels.batch import Data
-from fastmlp.solvers import orders, schedules
-from fastmlp.solvers.reports import (
-    DIVERGED,
-    DONE,
-    INTERRUPTED,
-    STOPPED,
-    History,
-    asks_to_stop,
-    checked_callback,
-    finished,
-    progress_bar,
-)
-from fastmlp.solvers.trainers import BatchTrainer, SampleTrainer
-from fastmlp.workspace import samples
+from fastmlp import validation as checks
+from fastmlp.solvers.training import Settings, train
+from fastmlp.solvers.updates import updates
 
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
 
     from fastmlp.network import Network
-
-# X of another dtype or layout is converted in runs of about so many bytes, or one batch.
-CONVERTED_BYTES = 4 * 2**20
 
 
 def sgd(
@@ -41,50 +21,47 @@ def sgd(
     y: Any,
     w: Any,
     *,
-    step: Any = 0.01,
+    rule: Any = "sgd",
+    step: Any = None,
     epochs: int = 1,
     order: str = "shuffled",
+    sample_weight: Any = None,
+    class_weight: Any = None,
+    l1: float = 0.0,
+    l2: float = 0.0,
+    dropout: float | Sequence[float] = 0.0,
+    clip_value: float | None = None,
+    clip_norm: float | None = None,
+    max_norm: float | None = None,
+    average: bool | int = False,
+    validation: Any = None,
+    scoring: Any = None,
+    patience: int | None = None,
+    min_improvement: float = 0.0,
     rng: Any = None,
-    callback: Callable[[OptimizeResult], object] | None = None,
+    callback: Any = None,
     progress: bool | None = None,
 ) -> OptimizeResult:
     """Minimise the mean loss by stochastic gradient descent, one sample at a time.
 
-    For one sample after the other: ``w <- w - step(k) * gradient of its loss``, k = 0, 1, ...
+    For one sample after the other: ``w <- w - step(k) * weight * gradient of its loss``, k = 0, 1,
+    ..., or what the rule makes of that gradient. Where neither another rule nor any of `l1`, `l2`,
+    `dropout`, `clip_value`, `clip_norm`, `max_norm` and `average` is given, a kernel of its own
+    does it, which is faster on small networks.
 
     Parameters
     ----------
-    net : Network
-    X : array-like of shape (n_samples, n_0)
-        Used in place where it has the network's dtype and C order; otherwise converted in small
-        runs, never as a whole. Memory maps are fine.
-    y : array-like of shape (n_samples,) or (n_samples, n_L)
-        As in `Network.loss`.
-    w : array-like of shape (n_params,)
-        Where to start; not modified.
-    step : float, schedule or callable, default=0.01
-        The step size: a number, one of `fastmlp.schedules`, or a function of the step number k.
-    epochs : int, default=1
-        Passes over the samples.
-    order : {"shuffled", "replacement", "sequential"}, default="shuffled"
-        A new permutation in each epoch, independent draws, or as they are.
-    rng : None, int or numpy.random.Generator
-        For the order, as in SPEC 7.
-    callback : callable, optional
-        Called after each epoch with an OptimizeResult of ``x`` (a view: copy it to keep it),
-        ``fun``, ``nit``, ``n_epochs`` and ``history``. To stop, return True or raise StopIteration.
-    progress : bool, optional
-        Whether to show a progress bar; by default on a terminal, if it takes longer than a second.
+    net, X, y, w, rule, step, epochs, order, class_weight, l1, l2, dropout, clip_value, clip_norm, \
+max_norm, average, validation, scoring, patience, min_improvement, rng, callback, progress
+        As in `minibatch_sgd`, with batches of one sample.
+    sample_weight : array-like of shape (n_samples,), optional
+        Not negative, not all zero. They multiply the samples' gradients; one of weight 0 changes
+        nothing, though it counts as an update.
 
     Returns
     -------
     scipy.optimize.OptimizeResult
-        ``x`` parameters; ``fun`` mean loss of the last complete epoch, each sample's loss taken
-        just before the update it takes part in; ``nit`` updates made; ``n_epochs`` complete epochs;
-        ``status`` 0: all epochs done, 1: stopped by the callback, 2: interrupted by Ctrl-C, 3:
-        diverged (a loss or parameter was not finite); ``success`` whether status is 0 or 1;
-        ``message``; ``history`` with arrays of one entry for each complete epoch: ``loss``,
-        ``step`` (the last step size) and ``seconds`` (since the start).
+        As in `minibatch_sgd`.
 
     Warns
     -----
@@ -101,8 +78,26 @@ def sgd(
     Robbins and Monro, "A stochastic approximation method", Annals of Mathematical Statistics 22,
     1951.
     """
-    settings = _Settings(net, X, y, w, step, epochs, order, rng, callback)
-    return _train(SampleTrainer(net, settings.w), settings, progress)
+    settings = Settings(
+        updates=updates(rule, l1, l2, clip_value, clip_norm, max_norm, average),
+        reduction="sum",
+        batch_size=1,
+        per_sample=True,
+        step=step,
+        epochs=epochs,
+        order=order,
+        sample_weight=sample_weight,
+        class_weight=class_weight,
+        dropout=dropout,
+        validation=validation,
+        scoring=scoring,
+        patience=patience,
+        min_improvement=min_improvement,
+        rng=rng,
+        callback=callback,
+        progress=progress,
+    )
+    return train(net, X, y, w, settings)
 
 
 def minibatch_sgd(
@@ -111,32 +106,117 @@ def minibatch_sgd(
     y: Any,
     w: Any,
     *,
-    batch_size: int = 128,
-    step: Any = 0.01,
+    batch_size: int | None = 128,
+    rule: Any = "sgd",
+    step: Any = None,
     epochs: int = 1,
     order: str = "shuffled",
     reduction: str = "mean",
+    sample_weight: Any = None,
+    class_weight: Any = None,
+    l1: float = 0.0,
+    l2: float = 0.0,
+    dropout: float | Sequence[float] = 0.0,
+    clip_value: float | None = None,
+    clip_norm: float | None = None,
+    max_norm: float | None = None,
+    average: bool | int = False,
+    validation: Any = None,
+    scoring: Any = None,
+    patience: int | None = None,
+    min_improvement: float = 0.0,
     rng: Any = None,
-    callback: Callable[[OptimizeResult], object] | None = None,
+    callback: Any = None,
     progress: bool | None = None,
 ) -> OptimizeResult:
     """Minimise the mean loss by stochastic gradient descent, a mini-batch at a time.
 
-    For one batch after the other: ``w <- w - step(k) * gradient of its mean (or summed) loss``.
+    For one batch after the other: ``w <- w - step(k) * gradient of its mean (or summed) loss``, or
+    what the rule makes of that gradient.
 
     Parameters
     ----------
-    net, X, y, w, step, epochs, order, rng, callback, progress
-        As in `sgd`. A step is a batch.
-    batch_size : int, default=128
-        The last batch of an epoch is smaller where the number of samples is no multiple.
+    net : Network
+    X : array-like of shape (n_samples, n_0)
+        Used in place where it has the network's dtype and C order; otherwise converted in small
+        runs, never as a whole. Memory maps are fine.
+    y : array-like of shape (n_samples,) or (n_samples, n_L)
+        As in `Network.loss`.
+    w : array-like of shape (n_params,)
+        Where to start; not modified.
+    batch_size : int or None, default=128
+        The last batch of an epoch is smaller where the number of samples is no multiple. None: all
+        samples.
+    rule : str or rule, default="sgd"
+        "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "amsgrad", "adamw" or "rprop"
+        (for batches of all samples), or one of `fastmlp.rules` with parameters of its own.
+    step : float, schedule or callable, optional
+        The step size: a number, one of `fastmlp.schedules`, or a function of the step number k. By
+        default 0.001 for Adam and its kind, else 0.01.
+    epochs : int, default=1
+        Passes over the samples.
+    order : {"shuffled", "replacement", "sequential"}, default="shuffled"
+        A new permutation in each epoch, independent draws, or as they are.
     reduction : {"mean", "sum"}, default="mean"
-        Of the losses of a batch.
+        Of the losses of a batch: ``sum_i s_i e_i / sum_i s_i`` or ``sum_i s_i e_i``, with the
+        weights s_i of its samples.
+    sample_weight : array-like of shape (n_samples,), optional
+        Not negative, not all zero. Weight 0 equals leaving the sample out of its batch.
+    class_weight : dict or "balanced", optional
+        For labels: a weight for each, 1 where none is given, or "balanced" for weights inversely
+        proportional to the classes' frequencies. Multiplies `sample_weight`.
+    l1, l2 : float, default=0.0
+        Strengths of the penalties ``l1 * sum |W|`` and ``l2 / 2 * sum W^2`` of the weights; biases
+        are not penalised. They are added to the gradient before the rule sees it (for weight decay
+        apart from the rule see `rules.AdamW`), and are no part of the losses reported.
+    dropout : float or sequence of float, default=0.0
+        The probability that an activation is set to 0 in an update, the others being divided by
+        what is left: a number for all hidden layers, or one for the inputs and each hidden layer.
+        The units are a function of the seed and the update's number; nothing is dropped when losses
+        are validated.
+    clip_value : float, optional
+        The entries of the loss's gradient are brought into [-clip_value, clip_value].
+    clip_norm : float, optional
+        A gradient of the loss whose Euclidean norm, over all parameters, is larger is scaled to it.
+    max_norm : float, optional
+        After each update, the weights into a unit are scaled to this Euclidean norm where theirs
+        is larger.
+    average : bool or int, default=False
+        Whether the result is the mean of the iterates, of all or of those after so many updates.
+    validation : tuple (X, y), tuple (X, y, sample_weight) or float, optional
+        Samples to compute the loss of after each epoch, or the fraction of the samples to set apart
+        for it, drawn by `rng`: of each class its part where y are labels.
+    scoring : str or callable, optional
+        A score of the validation samples, the greater the better: the name of a scikit-learn
+        scorer, or ``scorer(model, X, y)`` with a model that has ``predict`` and, for probabilities,
+        ``predict_proba``.
+    patience : int, optional
+        Stop after so many epochs without an improvement of the validation score, the validation
+        loss or, without validation, the mean training loss. With validation, the best epoch's
+        parameters are returned.
+    min_improvement : float, default=0.0
+        The least change for the better that counts as one.
+    rng : None, int or numpy.random.Generator
+        For the order, dropout and the validation samples, as in SPEC 7.
+    callback : callable, callback or sequence of them, optional
+        A function called after each epoch with an OptimizeResult of ``x`` (a view: copy it to keep
+        it), ``fun``, ``nit``, ``n_epochs``, ``step``, ``seconds`` and ``history``; to stop, it
+        returns True or raises StopIteration. Or one of `fastmlp.callbacks`.
+    progress : bool, optional
+        Whether to show a progress bar; by default on a terminal, if it takes longer than a second.
 
     Returns
     -------
     scipy.optimize.OptimizeResult
-        As in `sgd`. The same seed gives the same bits, for any number of threads.
+        ``x`` parameters; ``fun`` mean loss of the last complete epoch, each sample's loss taken
+        just before the update it takes part in; ``nit`` updates made; ``n_epochs`` complete epochs;
+        ``status`` 0: all epochs done, 1: stopped by a callback or for want of improvement, 2:
+        interrupted by Ctrl-C, 3: diverged (a loss or parameter was not finite); ``success`` whether
+        status is 0 or 1; ``message``; ``history`` with arrays of one entry for each complete epoch:
+        ``loss``, ``step`` (the last step size), ``seconds`` (since the start), ``validation_loss``
+        and ``validation_score`` where there are any. With `average`, ``iterate`` is the last
+        iterate; with `patience`, ``best_epoch`` is the number of the best epoch.
+        The same seed gives the same bits, for any number of threads.
 
     Warns
     -----
@@ -147,133 +227,32 @@ def minibatch_sgd(
     ------
     ValueError, TypeError
         For arguments that do not fit, before anything is done.
+
+    References
+    ----------
+    Bottou, Curtis and Nocedal, "Optimization methods for large-scale machine learning", SIAM Review
+    60, 2018. Srivastava et al., "Dropout: a simple way to prevent neural networks from
+    overfitting", 2014 (dropout, max_norm). Pascanu, Mikolov and Bengio, "On the difficulty of
+    training recurrent neural networks", 2013 (clip_norm). Polyak and Juditsky, "Acceleration of
+    stochastic approximation by averaging", 1992 (average).
     """
-    settings = _Settings(net, X, y, w, step, epochs, order, rng, callback)
-    validation.one_of("reduction", reduction, validation.REDUCTIONS)
-    batch_size = min(validation.count("batch_size", batch_size), len(settings.X))
-    trainer = BatchTrainer(net, settings.w, batch_size, mean=reduction == "mean")
-    return _train(trainer, settings, progress)
-
-
-class _Settings:
-    """The checked arguments that both solvers share."""
-
-    def __init__(
-        self,
-        net: Network,
-        X: Any,
-        y: Any,
-        w: Any,
-        step: Any,
-        epochs: Any,
-        order: Any,
-        rng: Any,
-        callback: Any,
-    ) -> None:
-        net.require_derivatives()
-        self.net = net
-        self.schedule = schedules.resolve(step)
-        self.epochs = validation.count("epochs", epochs)
-        self.order = validation.one_of("order", order, orders.KINDS)
-        self.rng = validation.generator(rng)
-        self.callback = checked_callback(callback)
-        self.w = validation.parameters(net, w)
-        self.X = validation.features(net, X)
-        self.y = validation.truth(net, y, len(self.X))
-        y_dtype = np.dtype(np.int64) if self.y.ndim == 1 else net.dtype
-        self.converts_X = not (self.X.dtype == net.dtype and self.X.flags.c_contiguous)
-        self.converts_y = not (self.y.dtype == y_dtype and self.y.flags.c_contiguous)
-        self.y_dtype = y_dtype
-
-    def most_entries(self, batch_size: int) -> int:
-        """Return how many samples may be converted at once: whole batches of bounded memory."""
-        if not self.converts_X:
-            return len(self.X)
-        row_bytes = self.net.widths[0] * self.net.dtype.itemsize
-        return max(1, CONVERTED_BYTES // row_bytes // batch_size) * batch_size
-
-    def data(self, index: np.ndarray) -> Data:
-        """Bundle the samples of these indices for the kernels, converted where need be."""
-        X, x_index = self.X, index
-        y, y_index = self.y, index
-        if self.converts_X:
-            X, x_index = np.ascontiguousarray(X[index], self.net.dtype), np.arange(len(index))
-        if self.converts_y:
-            y, y_index = np.ascontiguousarray(y[index], self.y_dtype), np.arange(len(index))
-        return samples(self.net, X, y, x_index, y_index)
-
-
-def _train(
-    trainer: SampleTrainer | BatchTrainer, settings: _Settings, progress: bool | None
-) -> OptimizeResult:
-    history = History("loss", "step", "seconds")
-    order = orders.Order(settings.order, len(settings.X), settings.rng)
-    status = DONE
-    with progress_bar(progress, settings.epochs * len(settings.X), "samples") as bar:
-        try:
-            began = time.perf_counter()
-            for _ in range(settings.epochs):
-                mean_loss, last_step = _epoch(trainer, settings, order, bar)
-                if not math.isfinite(mean_loss):
-                    status = DIVERGED
-                    break
-                settings.schedule.observe(mean_loss)
-                history.append(mean_loss, last_step, time.perf_counter() - began)
-                if not bar.disable:
-                    bar.set_postfix(loss=f"{mean_loss:.4g}", refresh=False)
-                if settings.callback is not None and asks_to_stop(
-                    settings.callback, _result(history, trainer)
-                ):
-                    status = STOPPED
-                    break
-            if status in (DONE, STOPPED) and not validation.all_finite(trainer.parameters):
-                status = DIVERGED
-        except KeyboardInterrupt:
-            status = INTERRUPTED
-    result = _result(history, trainer)
-    return finished(result, status, _message(status, result.n_epochs, result.nit), 4)
-
-
-def _epoch(
-    trainer: SampleTrainer | BatchTrainer, settings: _Settings, order: orders.Order, bar: Any
-) -> tuple[float, float]:
-    """Do one epoch; return its mean loss, not finite where it diverged, and the last step size."""
-    n, size = len(settings.X), trainer.batch_size
-    most = settings.most_entries(size)
-    order.begin_epoch()
-    start, total, steps = 0, np.zeros(1), np.zeros(1)
-    while start < n:
-        stop = min(start + min(trainer.entries_at_once(), most), n)
-        k = int(trainer.done[0])
-        steps = settings.schedule.steps(k, k + -(-(stop - start) // size))
-        trainer.advance(settings.data, order.take(start, stop), steps, total)
-        if not math.isfinite(total[0]):
-            break
-        bar.update(stop - start)
-        start = stop
-    return float(total[0]) / n, float(steps[-1])
-
-
-def _result(history: History, trainer: SampleTrainer | BatchTrainer) -> OptimizeResult:
-    from scipy.optimize import OptimizeResult
-
-    arrays = history.arrays()
-    return OptimizeResult(
-        x=trainer.parameters,
-        fun=float(arrays.loss[-1]) if len(history) else math.nan,
-        nit=int(trainer.done[0]),
-        n_epochs=len(history),
-        history=arrays,
+    settings = Settings(
+        updates=updates(rule, l1, l2, clip_value, clip_norm, max_norm, average),
+        reduction=checks.one_of("reduction", reduction, checks.REDUCTIONS),
+        batch_size=batch_size,
+        per_sample=False,
+        step=step,
+        epochs=epochs,
+        order=order,
+        sample_weight=sample_weight,
+        class_weight=class_weight,
+        dropout=dropout,
+        validation=validation,
+        scoring=scoring,
+        patience=patience,
+        min_improvement=min_improvement,
+        rng=rng,
+        callback=callback,
+        progress=progress,
     )
-
-
-def _message(status: int, n_epochs: int, n_updates: int) -> str:
-    return {
-        DONE: f"All {n_epochs} epochs done." if n_epochs > 1 else "The epoch is done.",
-        STOPPED: f"Stopped by the callback after epoch {n_epochs}.",
-        INTERRUPTED: f"Interrupted after {n_updates} updates and {n_epochs} complete epochs.",
-        DIVERGED: (
-            f"Diverged after {n_updates} updates: the loss or a parameter is not finite. "
-            "A smaller step may help."
-        ),
-    }[status]
+    return train(net, X, y, w, settings)

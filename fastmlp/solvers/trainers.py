@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from fastmlp.kernels import batch, sample, updates
+from fastmlp.kernels import batch, sample
+from fastmlp.kernels.dropout import FIRST_ROW, N_UPDATES
 from fastmlp.kernels.tile import ROWS
+from fastmlp.kernels.updates import sum_of
+from fastmlp.solvers.updates import Updates
 from fastmlp.threads import workers
-from fastmlp.workspace import Workspace, block_rows, flops, parameter_buffer
+from fastmlp.workspace import Program, Workspace, block_rows, flops, parameter_buffer
 
 if TYPE_CHECKING:
     from fastmlp.network import Network
@@ -32,15 +35,27 @@ GUESSED_SPEED, GUESSED_OVERHEAD = 150e9, 2e-7
 MOST_ENTRIES = 2**16
 
 
+class Dropout(NamedTuple):
+    """The probabilities that inputs of each layer are dropped with, and a seed of 63 bits."""
+
+    probabilities: tuple[float, ...]
+    seed: int
+
+
 class Trainer:
     """Parameters on their way, and how fast they go.
 
     Attributes
     ----------
     parameters : ndarray of shape (n_params,)
+        The newest iterate.
     done : ndarray of shape (1,)
         Updates made; exact even where Ctrl-C interrupts.
+    averages : bool
+        Whether the result is a mean of iterates.
     """
+
+    averages = False
 
     def __init__(self, net: Network, w: np.ndarray, batch_size: int) -> None:
         self.net = net
@@ -49,6 +64,11 @@ class Trainer:
         self.parameters = self.buffer[: net.n_params]
         self.done = np.zeros(1, np.int64)
         self.seconds_per_sample = flops(net) / GUESSED_SPEED + GUESSED_OVERHEAD
+
+    @property
+    def result(self) -> np.ndarray:
+        """What training has come to: the newest iterate, or the mean of iterates."""
+        return self.parameters
 
     def entries_at_once(self) -> int:
         """Return how many samples, in whole batches, to do before coming back to Python."""
@@ -60,7 +80,7 @@ class Trainer:
 
 
 class SampleTrainer(Trainer):
-    """Updates by one sample after the other."""
+    """Updates by one sample after the other, each its gradient times the step size."""
 
     def __init__(self, net: Network, w: np.ndarray) -> None:
         super().__init__(net, w, batch_size=1)
@@ -69,7 +89,7 @@ class SampleTrainer(Trainer):
     def advance(
         self, data_of: DataOf, index: np.ndarray, steps: np.ndarray, total: np.ndarray
     ) -> None:
-        """Do the samples of `index`; add to total[0] each loss, as it was before its update."""
+        """Do the samples of `index`; add to `total` each loss, as it was before its update."""
         data = data_of(index)
         began = time.perf_counter()
         sample.sgd(self.workspace.model, data, steps, total, self.done)
@@ -77,67 +97,127 @@ class SampleTrainer(Trainer):
 
 
 class BatchTrainer(Trainer):
-    """Updates by mini-batches, the update done on the gradient's tiles while they are in cache.
+    """Updates by mini-batches, on the gradient's tiles while they are in cache where that can be.
 
     A batch too large for the workspace, or too slow for Ctrl-C to wait for, is done in blocks of
     rows whose gradients add up in a buffer: same sums in the same order, so the same bits.
     """
 
-    def __init__(self, net: Network, w: np.ndarray, batch_size: int, mean: bool) -> None:
+    def __init__(
+        self,
+        net: Network,
+        w: np.ndarray,
+        batch_size: int,
+        mean: bool,
+        weights: np.ndarray | None,
+        updates: Updates,
+        dropout: Dropout | None,
+    ) -> None:
         super().__init__(net, w, batch_size)
         self.mean = mean
-        one = np.zeros(1, net.dtype)
-        updates.descend(one, one, 0.0, 1, np.zeros(1, np.int64))  # compiled with the rest
+        self.weights = weights
+        self.updates = updates
         self.workspace = Workspace(net, min(batch_size, block_rows(net)), self.buffer, "gradient")
+        self.averages = updates.average_from is not None
+        if not updates.is_plain:
+            n_vectors = updates.rule.n_states + self.averages
+            self.workspace.begin_updates(updates.rule.code, n_vectors)
+        if dropout is not None:
+            self.workspace.begin_dropout(dropout.probabilities, dropout.seed)
+        layers = range(net.n_layers)
+        apply: Program = tuple((batch.APPLY, layer) for layer in layers)
+        after: Program = ()
+        if updates.max_norm < np.inf:
+            after += tuple((batch.MAX_NORM, layer) for layer in layers)
+        if self.averages:
+            after += ((batch.AVERAGE, 0),)
+        program = self.workspace.program
+        self._mode = batch.WRITE_AND_APPLY
+        if updates.clip_norm < np.inf:
+            apply = ((batch.SQUARES, 0), *apply)
+            self._phases = program + apply + after
+        else:
+            self._phases, self._mode = program + after, batch.UPDATE
+        self._apply = apply + after  # what a gradient in the buffer is used for
+        if self._mode == batch.WRITE_AND_APPLY:
+            self._have_gradient()
+
+    @property
+    def result(self) -> np.ndarray:
+        """What training has come to: the newest iterate, or the mean of iterates."""
+        begin = self.updates.average_from
+        if begin is None or self.done[0] <= begin:
+            return self.parameters
+        return self.workspace.model.states[-self.net.n_params :]
+
+    def _have_gradient(self) -> None:
+        model = self.workspace.model
+        if model.gradient.size == 0:
+            gradient = np.empty(self.net.n_params, self.net.dtype)
+            self.workspace.model = model._replace(gradient=gradient)
 
     def advance(
         self, data_of: DataOf, index: np.ndarray, steps: np.ndarray, total: np.ndarray
     ) -> None:
-        """Do the samples of `index`; add to total[0] each loss, as it was before its update."""
+        """Do the samples of `index`; add to `total` each loss, as it was before its update."""
         n = len(index)
+        table = self.updates.table(steps, int(self.done[0]))
         slow = self.seconds_per_sample * self.batch_size > LONGEST_SECONDS
         if slow or self.batch_size > self.workspace.n_rows:
-            for k, step in enumerate(steps):
+            for k in range(len(steps)):
                 rows = index[k * self.batch_size : (k + 1) * self.batch_size]
-                self._step_in_blocks(data_of, rows, step, total)
-                if not np.isfinite(total[0]):
+                self._step_in_blocks(data_of, rows, table[k : k + 1], total)
+                if not np.isfinite(total[batch.LOSSES]):
                     return
             return
         data = data_of(index)
         with workers() as n_workers:
-            schedule = self.workspace.schedule(self.batch_size, n_workers)
+            schedule = self.workspace.schedule(self.batch_size, n_workers, self._phases)
             began = time.perf_counter()
             batch.run(
-                self.workspace.model, data, schedule, 0, n, self.batch_size, batch.UPDATE,
-                0.0 if self.mean else 1.0, steps, total, self.done,
+                self.workspace.model, data, schedule, 0, n, self.batch_size, self._mode,
+                0.0 if self.mean else 1.0, table, total, self.done,
             )  # fmt: skip
         self._timed(n, began)
 
     def _step_in_blocks(
-        self, data_of: DataOf, index: np.ndarray, step: float, total: np.ndarray
+        self, data_of: DataOf, index: np.ndarray, row: np.ndarray, total: np.ndarray
     ) -> None:
-        """Do one update from the samples of `index`; add their losses to total[0]."""
-        model = self.workspace.model
-        if model.gradient.size == 0:
-            model = model._replace(gradient=np.empty(self.net.n_params, self.net.dtype))
-            self.workspace.model = model
-        scale = 1 / len(index) if self.mean else 1.0
-        no_step, uncounted = np.zeros(1), np.zeros(1, np.int64)
+        """Do one update, of these coefficients, from the samples of `index`; add to `total`."""
+        self._have_gradient()
+        counters = self.workspace.model.counters
+        counters[N_UPDATES : N_UPDATES + 1] = self.done
+        no_step, uncounted = np.zeros((1, 1)), np.zeros(1, np.int64)
+        scale = self._scale(index)
         first, mode = 0, batch.WRITE
         while first < len(index):
             rows = max(ROWS, int(RUN_SECONDS / self.seconds_per_sample))
             rows = min(rows, self.workspace.n_rows, len(index) - first)
             data = data_of(index[first : first + rows])
+            counters[FIRST_ROW:] = first
             with workers() as n_workers:
                 schedule = self.workspace.schedule(rows, n_workers)
                 began = time.perf_counter()
                 batch.run(
-                    model, data, schedule, 0, rows, rows, mode, scale,
+                    self.workspace.model, data, schedule, 0, rows, rows, mode, scale,
                     no_step, total, uncounted,
                 )  # fmt: skip
             self._timed(rows, began)
             first, mode = first + rows, batch.ACCUMULATE
             del data  # before the next block is converted
-        if np.isfinite(total[0]):
+        counters[FIRST_ROW:] = 0
+        if np.isfinite(total[batch.LOSSES]):
+            data = data_of(index[:0])
             with workers() as n_workers:
-                updates.descend(self.parameters, model.gradient, float(step), n_workers, self.done)
+                schedule = self.workspace.schedule(1, n_workers, self._apply)
+                batch.run(
+                    self.workspace.model, data, schedule, 0, 0, 1, batch.WRITE_AND_APPLY, scale,
+                    row, total, self.done,
+                )  # fmt: skip
+
+    def _scale(self, index: np.ndarray) -> float:
+        """Return what the deltas of these samples are multiplied by."""
+        if not self.mean:
+            return 1.0
+        weight = len(index) if self.weights is None else sum_of(self.weights, index)
+        return 1 / weight if weight > 0 else 0.0
