@@ -64,7 +64,7 @@ def jacobian(net: Network, w: Any, X: Any) -> np.ndarray:
     net.require_derivatives()
     w, X = validation.parameters(net, w), validation.features(net, X)
     out = np.empty((len(X), net.widths[-1], net.n_params), net.dtype)
-    workspace = Workspace(net, 1, parameter_buffer(w, net.dtype), "predict")
+    workspace = Workspace(net, 1, parameter_buffer(w, net.dtype), "jacobian")
     passes = Passes(net, X)
     for start, stop in blocks(len(X), _samples_at_once(net)):
         sample.jacobians(workspace.model, passes.data(start, stop), out[start:stop])

@@ -12,7 +12,10 @@ SCHEMES = (
 )  # fmt: skip
 ALIASES = {"he": "he_normal", "glorot": "glorot_uniform", "lecun": "lecun_normal"}
 NAMES = (*SCHEMES, *ALIASES)
-_SUITED = {"relu": "he", "sigmoid": "glorot", "tanh": "glorot", "softmax": "glorot"}
+_SUITED = {
+    **dict.fromkeys(("relu", "leaky_relu", "elu", "gelu", "silu", "softplus"), "he"),
+    **dict.fromkeys(("sigmoid", "tanh", "softmax", "hard_sigmoid", "hard_tanh"), "glorot"),
+}
 # Deviation of "normal" and half the width of "uniform", whatever the layer's widths.
 PLAIN_SCALE = 0.05
 

@@ -10,7 +10,7 @@ import numba
 import numpy as np
 from numba.core import types
 
-from fastmlp.kernels import activations, batch, dropout, losses, rules, tangent, updates
+from fastmlp.kernels import activations, batch, dropout, losses, rules, stored, tangent, updates
 from fastmlp.kernels.jit import address_of
 from fastmlp.kernels.tile import ROWS, VECTOR_BYTES, VECTORS
 
@@ -32,6 +32,8 @@ PARALLEL_BYTES = 100_000
 # What a phase without matrix products costs for each number, in flops, roughly.
 FLOPS_PER_OUTPUT = 32
 OVER_PARAMETERS = {batch.APPLY, batch.MAX_NORM}
+# Purposes of a workspace whose output layer computes what the loss takes.
+WITH_LOSS = ("loss", "gradient")
 WITHOUT_PRODUCTS = {batch.SOFTMAX, batch.LOSS, batch.LINE, batch.SLOPE, batch.LOSS_TANGENT}
 
 
@@ -88,8 +90,8 @@ def _layer_table(net: Network, n_rows: int) -> tuple[np.ndarray, int]:
         bias = parameter + n_in * n_out if net.bias else -1
         z_stride = row_stride(n_out, net.dtype)
         row[:] = (
-            n_in, n_out, parameter, bias, activations.CODES[activation],
-            a_offset, a_stride, output, z_stride, 0, 0,
+            n_in, n_out, parameter, bias, activations.CODES[activation], 0,
+            a_offset, a_stride, output, z_stride,
         )  # fmt: skip
         a_offset, a_stride = output, z_stride
         output += n_rows * z_stride
@@ -119,14 +121,23 @@ def _update_address(vector_type: Any) -> int:
 def _dropout_address(vector_type: Any) -> int:
     i, v = types.int64, vector_type
     counters = numba.typeof(np.empty(0, np.int64))
-    return address_of(dropout.drop, (i, v, v, i, i, i, i, i, i, i, i, counters))
+    return address_of(dropout.drop, (i, v, v, i, i, i, i, i, i, i, counters))
+
+
+@cache
+def _stored_address(array_type: Any) -> int:
+    i = types.int64
+    return address_of(stored.activate, (i, i, array_type, i, array_type, i, i, i))
 
 
 def program(net: Network, purpose: str) -> Program:
-    """Return the phases that predict ("predict"), "loss", or loss and "gradient" take."""
+    """Return the phases that predict ("predict"), "loss", or loss and "gradient" take.
+
+    "jacobian" is as "predict".
+    """
     last = net.n_layers - 1
     phases = [(batch.GATHER, 0), *((batch.FORWARD, layer) for layer in range(last + 1))]
-    if purpose != "predict":
+    if purpose in WITH_LOSS:
         phases.append((batch.LOSS, last))
     elif net.activations[-1] == "softmax":
         phases.append((batch.SOFTMAX, last))
@@ -160,7 +171,7 @@ class Workspace:
         The most rows of a batch.
     w : ndarray of shape (n_params,) or longer
         The parameters, of the network's dtype; not copied.
-    phases : {"predict", "loss", "gradient"}
+    phases : {"predict", "jacobian", "loss", "gradient"}
         What it is for.
     gradient : ndarray of shape (n_params,), optional
         Where gradients are written; without one, they can only be used for updates.
@@ -183,12 +194,19 @@ class Workspace:
         self._schedules: dict[tuple[int, int, Program], np.ndarray] = {}
         layers, n_outputs = _layer_table(net, n_rows)
         loss = losses.CODES[net.loss_name]
-        if phases != "predict" and losses.takes_z.py_func(loss):
+        if phases in WITH_LOSS and losses.takes_z.py_func(loss):
             layers[-1, batch.ACTIVATION] = activations.IDENTITY
         dtype, lanes = net.dtype, VECTOR_BYTES // net.dtype.itemsize
         panel = VECTORS * lanes
         n_threads = scratch_rows()
         halves = 2 if tangent else 1
+        addresses = np.zeros(batch.N_ADDRESSES, np.int64)
+        is_stored = layers[:, batch.ACTIVATION] >= activations.LEAKY_RELU
+        if is_stored.any():
+            addresses[batch.ACTIVATE] = _stored_address(numba.typeof(w))
+        if phases != "predict":
+            layers[:, batch.STORES] = halves * is_stored
+        n_slopes = halves * n_outputs if layers[:, batch.STORES].any() else 0
         depth = min(halves * max(net.widths), batch.DEPTH) + halves * lanes
 
         def per_thread(n_rows: int) -> np.ndarray:
@@ -197,12 +215,12 @@ class Workspace:
         self.model = batch.Model(
             layers=layers,
             loss=np.int64(loss),
-            addresses=np.zeros(batch.N_ADDRESSES, np.int64),
+            addresses=addresses,
             w=w,
             inputs=allocate(n_rows * layers[0, batch.A_STRIDE], dtype),
             outputs=allocate(halves * n_outputs, dtype),
+            slopes=allocate(n_slopes, dtype),
             deltas=allocate(halves * n_outputs, dtype),
-            slopes=np.empty(0, dtype),
             packed=per_thread(depth),
             scratch=per_thread(batch.BLOCK + 1),
             gradient=np.empty(0, dtype) if gradient is None else gradient,
@@ -230,12 +248,13 @@ class Workspace:
 
     def begin_dropout(self, probabilities: Sequence[float], seed: int) -> None:
         """Let passes drop inputs of each layer with these probabilities; compile what does."""
-        layers = self.model.layers
         most = dropout.ONE - 1
-        layers[:, batch.DROPS] = [min(round(p * dropout.ONE), most) for p in probabilities]
-        layers[:-1, batch.STORES] |= layers[1:, batch.DROPS] > 0
-        slopes = allocate(self.model.outputs.size, self.net.dtype)
-        counters = np.array([seed, 0, 0], np.int64)
+        thresholds = [min(round(p * dropout.ONE), most) for p in probabilities]
+        counters = np.array([seed, 0, 0, *thresholds], np.int64)
+        self.model.layers[:-1, batch.STORES] |= counters[dropout.THRESHOLDS + 1 :] > 0
+        slopes = self.model.slopes
+        if slopes.size == 0:
+            slopes = allocate(self.model.outputs.size, self.net.dtype)
         self.model = self.model._replace(slopes=slopes, counters=counters)
         self.model.addresses[batch.DROPOUT] = _dropout_address(numba.typeof(slopes))
 
@@ -286,7 +305,7 @@ class Workspace:
 
     def predictions(self, n_rows: int) -> np.ndarray:
         """Return the view (n_rows, n_L) of the output layer's A."""
-        *_, z, stride, _, _ = self.model.layers[-1]
+        *_, z, stride = self.model.layers[-1]
         rows = self.model.outputs[z : z + n_rows * stride].reshape(n_rows, stride)
         return rows[:, : self.net.widths[-1]]
 

@@ -1,6 +1,9 @@
 """Activations phi(z) and their derivatives, by code; the code is tested once per tile.
 
-Derivatives are taken from the stored output a = phi(z), never by evaluating phi again.
+Derivatives are taken from the stored output a = phi(z), or were stored beside it; phi is never
+evaluated again. The layer's STORES in `batch.Model` tells, here `stores`: 0 where they are taken
+from the output; 1 where phi' is in the slopes S, at the same place; 2 where their second half has
+phi'' / phi' besides.
 """
 
 from __future__ import annotations
@@ -12,11 +15,13 @@ import numpy as np
 
 from fastmlp.kernels import rowwise
 from fastmlp.kernels.elementary import exp, log, sigmoid, tanh
-from fastmlp.kernels.jit import inlined, like
+from fastmlp.kernels.jit import call_at, inlined, like
 from fastmlp.kernels.rowwise import load, store
 from fastmlp.kernels.tile import n_lanes, vectors_for
 
 IDENTITY, RELU, SIGMOID, TANH, STEP, SIGN, SOFTMAX = range(7)
+# Those of stored.py, which always store; the curved ones last.
+LEAKY_RELU, HARD_SIGMOID, HARD_TANH, ELU, GELU, SILU, SOFTPLUS, EXP = range(7, 15)
 CODES = {
     "identity": IDENTITY,
     "relu": RELU,
@@ -25,6 +30,14 @@ CODES = {
     "step": STEP,
     "sign": SIGN,
     "softmax": SOFTMAX,
+    "leaky_relu": LEAKY_RELU,
+    "elu": ELU,
+    "gelu": GELU,
+    "silu": SILU,
+    "softplus": SOFTPLUS,
+    "hard_sigmoid": HARD_SIGMOID,
+    "hard_tanh": HARD_TANH,
+    "exp": EXP,
 }
 # Zero almost everywhere: they say nothing about a direction of descent.
 NOT_DIFFERENTIABLE = frozenset({"step", "sign"})
@@ -61,10 +74,17 @@ _sign_in_place = _in_place(_sign)
 
 
 @inlined
-def activate(code, bias, b, Z, z, ldz, n_rows, n_vectors):
+def is_stored(code):
+    """Return whether the activation is one of stored.py."""
+    return code >= LEAKY_RELU
+
+
+@inlined
+def activate(code, stores, address, bias, b, Z, z, S, ldz, n_rows, n_vectors):
     """Overwrite Z (n_rows, n_vectors * lanes), flat from offset z, by phi(Z + bias[b:]).
 
-    Softmax needs its whole row and is left to `softmax`: only its bias is added here.
+    Softmax needs its whole row and is left to `softmax`: only its bias is added here. `address` is
+    that of `stored.activate`, which also writes the slopes S, flat from offset z too.
     """
     if code == RELU:
         rowwise.relu(Z, z, ldz, bias, b, 0, n_rows, n_vectors, 0)
@@ -79,12 +99,19 @@ def activate(code, bias, b, Z, z, ldz, n_rows, n_vectors):
         _step_in_place(Z, z, ldz, n_rows, width)
     elif code == SIGN:
         _sign_in_place(Z, z, ldz, n_rows, width)
+    elif is_stored(code):
+        call_at(address, (code, stores, Z, z, S, ldz, n_rows, width))
 
 
 @inlined
-def multiply_by_derivative(code, A, a, D, d, ld, n_rows, n_vectors):
-    """Multiply D (n_rows, n_vectors * lanes) by phi'(Z), from A = phi(Z); flat, from a and d on."""
-    if code == RELU:
+def multiply_by_derivative(code, stores, A, S, a, D, d, ld, n_rows, n_vectors):
+    """Multiply D (n_rows, n_vectors * lanes) by phi'(Z), from A = phi(Z) or from the slopes S.
+
+    Flat, from a and d on.
+    """
+    if stores > 0:
+        rowwise.multiply(D, d, ld, S, a, ld, n_rows, n_vectors, 0)
+    elif code == RELU:
         rowwise.relu_derivative(D, d, ld, A, a, ld, n_rows, n_vectors, 0)
     elif code == SIGMOID:
         rowwise.sigmoid_derivative(D, d, ld, A, a, ld, n_rows, n_vectors, 0)
@@ -95,16 +122,18 @@ def multiply_by_derivative(code, A, a, D, d, ld, n_rows, n_vectors):
 @inlined
 def is_curved(code):
     """Return whether phi'' is anything but zero."""
-    return code == SIGMOID or code == TANH
+    return code == SIGMOID or code == TANH or code >= ELU
 
 
 @inlined
-def multiply_by_curvature(code, A, a, lda, X, x, ldx, n_rows, n_vectors):
-    """Multiply X (n_rows, n_vectors * lanes) by phi''(Z) / phi'(Z), from A = phi(Z).
+def multiply_by_curvature(code, stores, A, S, a, lda, X, x, ldx, n_rows, n_vectors):
+    """Multiply X (n_rows, n_vectors * lanes) by phi''(Z) / phi'(Z), from A = phi(Z) or from S.
 
     Where `is_curved(code)`.
     """
-    if code == SIGMOID:
+    if stores > 0:
+        rowwise.multiply(X, x, ldx, S, a + len(S) // 2, lda, n_rows, n_vectors, 0)
+    elif code == SIGMOID:
         rowwise.sigmoid_curvature(X, x, ldx, A, a, lda, n_rows, n_vectors, 0)
     else:
         rowwise.tanh_curvature(X, x, ldx, A, a, lda, n_rows, n_vectors, 0)

@@ -17,18 +17,18 @@ from fastmlp.kernels.jit import call_at, entry_kernel, fma, inlined, kernel, lik
 from fastmlp.kernels.pack import pack, pack_transposed
 from fastmlp.kernels.tile import ROWS, VECTORS, multiply, multiply_transposed, n_lanes, vectors_for
 
-# Columns of `Model.layers`, one row a layer. STORES: whether phi' is in `Model.slopes`; DROPS: the
-# threshold of dropout for the layer's inputs, 0 for none.
-N_IN, N_OUT, W_OFFSET, B_OFFSET, ACTIVATION, A_OFFSET, A_STRIDE, Z_OFFSET, Z_STRIDE = range(9)
-STORES, DROPS = 9, 10
-N_LAYER_COLUMNS = 11
+# Columns of `Model.layers`, one row a layer.
+N_IN, N_OUT, W_OFFSET, B_OFFSET, ACTIVATION, STORES = range(6)
+A_OFFSET, A_STRIDE, Z_OFFSET, Z_STRIDE = range(6, 10)
+N_LAYER_COLUMNS = 10
 
 GATHER, FORWARD, SOFTMAX, LOSS, BACKWARD, WEIGHTS = range(6)
 LINE, TANGENT, SLOPE, LOSS_TANGENT, BACKWARD_TANGENT = range(6, 11)  # in tangent.py
 SQUARES, APPLY, MAX_NORM, AVERAGE = range(11, 15)  # in updates.py
-# No phases: what `update` calls, if it is not the plain rule, and `_drop`.
-RULE, DROPOUT = 15, 16
-N_ADDRESSES = 17
+# No phases, but in the same table: `stored.activate`, for the activations that it has;
+# `rules.update`, for all rules but the plain one; `dropout.drop`.
+ACTIVATE, RULE, DROPOUT = range(15, 18)
+N_ADDRESSES = 18
 
 # What becomes of a tile of the weight gradient: it is the update, or is kept for later phases.
 WRITE, ACCUMULATE, UPDATE, WRITE_AND_APPLY = range(4)
@@ -46,7 +46,7 @@ class Model(NamedTuple):
 
     Where derivatives along a direction are computed (`tangent`), w, outputs, deltas and
     sample_losses have a second half of the same layout: the direction, and what the numbers of the
-    first half change by along it.
+    first half change by along it. That of slopes holds phi'' / phi'.
     """
 
     # (n_layers, N_LAYER_COLUMNS) int64; the output's ACTIVATION is identity where a loss takes Z
@@ -56,8 +56,8 @@ class Model(NamedTuple):
     w: np.ndarray  # (n_params,) parameters
     inputs: np.ndarray  # flat: A_0, where rows are gathered
     outputs: np.ndarray  # flat: A_1 .. A_L, each (n_rows, Z_STRIDE) from Z_OFFSET on
-    deltas: np.ndarray  # flat: D_1 .. D_L, as outputs
     slopes: np.ndarray  # flat: phi'(Z) of the layers that store it, as outputs; or empty
+    deltas: np.ndarray  # flat: D_1 .. D_L, as outputs
     packed: np.ndarray  # (n_workers, DEPTH + 2 lanes, panel) packed panels of each worker
     scratch: np.ndarray  # (n_workers, BLOCK + 1, panel) a gradient tile, or a panel's bias
     gradient: np.ndarray  # (n_params,), or empty where the update is fused
@@ -69,7 +69,7 @@ class Model(NamedTuple):
     states: np.ndarray
     # (rules.N_COEFFICIENTS,) float64 of an update, and behind them what its phases sum up
     coefficients: np.ndarray
-    counters: np.ndarray  # (dropout.N_COUNTERS,) int64, or empty
+    counters: np.ndarray  # int64, of dropout; or empty
 
 
 class Data(NamedTuple):
@@ -127,14 +127,12 @@ def columns(v0, v1, panel, n, lanes):
 @inlined
 def _drop(model, layer, A, at, ld, row, n_rows, unit, n_vectors):
     """Apply dropout to rows of a layer's inputs, A (n_rows, n_vectors * lanes), from `at` on."""
-    threshold = model.layers[layer, DROPS]
-    if threshold > 0:
-        code = model.layers[layer - 1, ACTIVATION] if layer > 0 else activations.IDENTITY
+    if model.counters.size > 0 and model.counters[dropout.THRESHOLDS + layer] > 0:
+        code = model.layers[max(layer - 1, 0), ACTIVATION]
         call_at(
             model.addresses[DROPOUT],
             (
-                code, A, model.slopes, at, ld, n_rows, n_vectors, layer, row, unit, threshold,
-                model.counters,
+                code, A, model.slopes, at, ld, n_rows, n_vectors, layer, row, unit, model.counters,
             ),
         )  # fmt: skip
 
@@ -142,7 +140,7 @@ def _drop(model, layer, A, at, ld, row, n_rows, unit, n_vectors):
 @kernel
 def forward(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale):
     """Write A = phi(A W + b), but for softmax, into the worker's part of the layer's output."""
-    n_in, n_out, w0, b0, code, a, lda, z, ldz, _, _ = model.layers[layer]
+    n_in, n_out, w0, b0, code, stores, a, lda, z, ldz = model.layers[layer]
     A = model.inputs if layer == 0 else model.outputs
     lanes = n_lanes(A)
     P = model.packed[worker]
@@ -164,25 +162,19 @@ def forward(layer, worker, n_workers, model, data, start, n_rows, mode, step, sc
                     m, depth, n_vectors, k0 > 0,
                 )  # fmt: skip
                 if k0 + depth == n_in:
-                    activations.activate(code, bias, 0, model.outputs, c, ldz, m, n_vectors)
+                    activations.activate(
+                        code, stores, model.addresses[ACTIVATE], bias, 0,
+                        model.outputs, c, model.slopes, ldz, m, n_vectors,
+                    )  # fmt: skip
                     if layer + 1 < len(model.layers):
                         _drop(model, layer + 1, model.outputs, c, ldz, r, m, j0, n_vectors)
-
-
-@inlined
-def through_activation(model, layer, a, D, d, ld, n_rows, n_vectors):
-    """Multiply D (n_rows, n_vectors * lanes) from d on by phi'(Z) of a layer, where A is at a."""
-    if model.layers[layer, STORES]:
-        rowwise.multiply(D, d, ld, model.slopes, a, ld, n_rows, n_vectors, 0)
-    else:
-        code = model.layers[layer, ACTIVATION]
-        activations.multiply_by_derivative(code, model.outputs, a, D, d, ld, n_rows, n_vectors)
 
 
 @kernel
 def backward(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale):
     """Write D_{l-1} = (D_l W_l^T) phi'_{l-1} into the worker's part of the deltas; l > 0."""
-    n_in, n_out, w0, _, _, a, lda, z, ldz, _, _ = model.layers[layer]
+    n_in, n_out, w0, _, _, _, a, lda, z, ldz = model.layers[layer]
+    code, stores = model.layers[layer - 1, ACTIVATION], model.layers[layer - 1, STORES]
     D = model.deltas
     lanes = n_lanes(D)
     P = model.packed[worker]
@@ -200,7 +192,9 @@ def backward(layer, worker, n_workers, model, data, start, n_rows, mode, step, s
                     D, z + r * ldz + k0, ldz, P, 0, width, D, c, lda, m, depth, n_vectors, k0 > 0
                 )
                 if k0 + depth == n_out:
-                    through_activation(model, layer - 1, c, D, c, lda, m, n_vectors)
+                    activations.multiply_by_derivative(
+                        code, stores, model.outputs, model.slopes, c, D, c, lda, m, n_vectors
+                    )
 
 
 @inlined
@@ -248,7 +242,7 @@ def update(model, at, stride, G, g, g_stride, n_rows, n_columns, is_weight, step
 @kernel
 def weights(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale):
     """Finish dW = A^T D and db = sum of D over rows, for the worker's part of the layer."""
-    n_in, n_out, w0, b0, _, a, lda, z, ldz, _, _ = model.layers[layer]
+    n_in, n_out, w0, b0, _, _, a, lda, z, ldz = model.layers[layer]
     A = model.inputs if layer == 0 else model.outputs
     D = model.deltas
     lanes = n_lanes(A)
@@ -305,7 +299,7 @@ def gather(layer, worker, n_workers, model, data, start, n_rows, mode, step, sca
 @kernel
 def loss(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale):
     """Write the losses of the worker's rows and, times scale, the deltas of the output layer."""
-    _, n_out, _, _, code, _, _, z, ldz, _, _ = model.layers[layer]
+    _, n_out, _, _, code, stores, _, _, z, ldz = model.layers[layer]
     r0, r1 = split(n_rows, n_workers, worker)
     at = z + r0 * ldz
     losses.losses_and_deltas(
@@ -316,7 +310,7 @@ def loss(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale
     if not losses.takes_z(model.loss):
         n_vectors = vectors_for(n_out, model.deltas)
         activations.multiply_by_derivative(
-            code, model.outputs, at, model.deltas, at, ldz, r1 - r0, n_vectors
+            code, stores, model.outputs, model.slopes, at, model.deltas, at, ldz, r1 - r0, n_vectors
         )
     if data.weights.size > 0:
         for r in range(r0, r1):
@@ -330,7 +324,7 @@ def loss(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale
 @kernel
 def softmax(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale):
     """Turn the worker's rows of the output layer's Z into softmax(Z)."""
-    _, n_out, _, _, _, _, _, z, ldz, _, _ = model.layers[layer]
+    _, n_out, _, _, _, _, _, _, z, ldz = model.layers[layer]
     r0, r1 = split(n_rows, n_workers, worker)
     at, one = z + r0 * ldz, like(1, scale)
     activations.softmax(

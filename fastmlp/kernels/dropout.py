@@ -18,10 +18,10 @@ from fastmlp.kernels import activations
 from fastmlp.kernels.jit import entry_kernel, inlined, kernel, like
 from fastmlp.kernels.tile import n_lanes
 
-# What the masks of a batch depend on: a seed, the number of the update, its first row's number.
-SEED, N_UPDATES, FIRST_ROW = range(3)
-N_COUNTERS = 3
-# Masks are kept where 32 random bits are at least p times this.
+# What the masks of a batch depend on: a seed, the number of the update, that of the batch's first
+# row; and for the inputs of each layer a threshold.
+SEED, N_UPDATES, FIRST_ROW, THRESHOLDS = range(4)
+# A unit is kept where 32 random bits are at least the threshold: p times this.
 ONE = 2**32
 
 
@@ -75,18 +75,20 @@ def _mask(key, unit, threshold, scale, x):
 
 
 @kernel
-def drop(code, A, S, at, ld, n_rows, n_vectors, layer, row, unit, threshold, counters):
-    """Multiply A (n_rows, n_vectors * lanes) by the mask of a layer, from a row and unit on.
+def drop(code, A, S, at, ld, n_rows, n_vectors, layer, row, unit, counters):
+    """Multiply the inputs A of a layer (n_rows, n_vectors * lanes) by its mask, from a unit on.
 
-    A is flat from offset `at` with row stride ld, S of the same layout: it is overwritten by the
-    mask times phi'(Z), from A = phi(Z). Where layer is 0, A are inputs, and S is left alone.
+    A is flat from offset `at` with row stride ld; its first row is row `row` of the batch. Where
+    layer > 0, A = phi(Z), `code` says which, and S, of the same layout, becomes the mask times
+    phi'(Z): the slopes of activations that store them are there already.
     """
     width = n_vectors * n_lanes(A)
+    threshold = counters[THRESHOLDS + layer]
     scale = like(1 / (1 - threshold / ONE), A[0])
-    if layer > 0:
+    if layer > 0 and not activations.is_stored(code):
         for i in range(n_rows):
             S[at + i * ld : at + i * ld + width] = like(1, scale)
-        activations.multiply_by_derivative(code, A, at, S, at, ld, n_rows, n_vectors)
+        activations.multiply_by_derivative(code, 0, A, S, at, S, at, ld, n_rows, n_vectors)
     for i in range(n_rows):
         key = _key(counters, layer, counters[FIRST_ROW] + row + i)
         start = at + i * ld
@@ -96,8 +98,9 @@ def drop(code, A, S, at, ld, n_rows, n_vectors, layer, row, unit, threshold, cou
 
 
 @entry_kernel
-def masks(counters, layer, threshold, out):
-    """Write 1 or 0 for each unit of each row (n_rows, n_units) of a batch: kept or not."""
+def masks(counters, layer, out):
+    """Write 1 or 0 for each unit of the rows of a batch (n_rows, n_units): kept or not."""
+    threshold = counters[THRESHOLDS + layer]
     for r in range(out.shape[0]):
         key = _key(counters, layer, counters[FIRST_ROW] + r)
         for j in range(out.shape[1]):

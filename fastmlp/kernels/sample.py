@@ -9,7 +9,16 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp.kernels import activations, losses
-from fastmlp.kernels.batch import A_OFFSET, ACTIVATION, LOSSES, N_OUT, SAMPLE_WEIGHTS, Z_OFFSET
+from fastmlp.kernels.batch import (
+    A_OFFSET,
+    ACTIVATE,
+    ACTIVATION,
+    LOSSES,
+    N_OUT,
+    SAMPLE_WEIGHTS,
+    STORES,
+    Z_OFFSET,
+)
 from fastmlp.kernels.dot import dot_lines, line_length
 from fastmlp.kernels.jit import entry_kernel, fma, inlined, like
 from fastmlp.kernels.rowwise import load, multiply_add, scale, store
@@ -46,9 +55,9 @@ def _few_outputs(A, a, w, w0, n_out, Z, z, n_in):
 
 
 @inlined
-def _layer(A, a, w, row, Z, no_bias):
-    """Write phi(A W + b) into Z for the row at A[a:]."""
-    n_in, n_out, w0, b0, code, _, _, z, _, _, _ = row
+def _layer(A, a, w, row, Z, S, no_bias, address):
+    """Write phi(A W + b) into Z for the row at A[a:]; slopes into S, by `stored.activate`."""
+    n_in, n_out, w0, b0, code, stores, _, _, z, _ = row
     n_vectors = vectors_for(n_out, Z)
     if 4 * n_out <= line_length(Z):
         _few_outputs(A, a, w, w0, n_out, Z, z, n_in)
@@ -56,21 +65,21 @@ def _layer(A, a, w, row, Z, no_bias):
             for j in range(n_out):
                 store(Z, z + j, load(Z, z + j) + load(w, b0 + j))
         if code != activations.IDENTITY:
-            activations.activate(code, no_bias, 0, Z, z, 0, 1, n_vectors)
+            activations.activate(code, stores, address, no_bias, 0, Z, z, S, 0, 1, n_vectors)
         return
     multiply_row(A, a, w, w0, n_out, Z, z, n_in, n_vectors)
     if b0 >= 0:  # the workspace's w has room for whole vectors behind its end
-        activations.activate(code, w, b0, Z, z, 0, 1, n_vectors)
+        activations.activate(code, stores, address, w, b0, Z, z, S, 0, 1, n_vectors)
     else:
-        activations.activate(code, no_bias, 0, Z, z, 0, 1, n_vectors)
+        activations.activate(code, stores, address, no_bias, 0, Z, z, S, 0, 1, n_vectors)
 
 
 @inlined
-def _forward(layers, w, X, x, Z, no_bias):
+def _forward(layers, w, X, x, Z, S, no_bias, address):
     """Write A_1 .. A_L of the row at X[x:] into Z."""
-    _layer(X, x, w, layers[0], Z, no_bias)
+    _layer(X, x, w, layers[0], Z, S, no_bias, address)
     for layer in range(1, len(layers)):
-        _layer(Z, layers[layer, A_OFFSET], w, layers[layer], Z, no_bias)
+        _layer(Z, layers[layer, A_OFFSET], w, layers[layer], Z, S, no_bias, address)
 
 
 @inlined
@@ -110,11 +119,11 @@ def _dot_and_put(mode, D, d, n, s, step, w, at, G, g):
 
 
 @inlined
-def _backward(layers, w, X, x, Z, D, mode, step, G, g):
+def _backward(layers, w, X, x, Z, S, D, mode, step, G, g):
     """From D_L on: update w in place, or write the gradient into G[g:], layer by layer."""
     one = like(1, step)
     for layer in range(len(layers) - 1, -1, -1):
-        n_in, n_out, at, b0, _, a, _, d, _, _, _ = layers[layer]
+        n_in, n_out, at, b0, _, _, a, _, d, _ = layers[layer]
         if b0 >= 0:
             _put(mode, D, d, n_out, one, step, w, b0, G, g)
         if layer == 0:
@@ -126,12 +135,13 @@ def _backward(layers, w, X, x, Z, D, mode, step, G, g):
                 s = load(Z, a + k)
                 store(D, a + k, _dot_and_put(mode, D, d, n_out, s, step, w, at, G, g))
                 at += n_out
-            code = layers[layer - 1, ACTIVATION]
-            activations.multiply_by_derivative(code, Z, a, D, a, 0, 1, vectors_for(n_in, D))
+            code, stores = layers[layer - 1, ACTIVATION], layers[layer - 1, STORES]
+            n_vectors = vectors_for(n_in, D)
+            activations.multiply_by_derivative(code, stores, Z, S, a, D, a, 0, 1, n_vectors)
 
 
 @inlined
-def _loss(layers, loss, Z, truth, entry, D, sample_losses):
+def _loss(layers, loss, Z, S, truth, entry, D, sample_losses):
     """Return the loss of the order's entry and write D_L, from what `_forward` left."""
     last = len(layers) - 1
     n_out, code, z = layers[last, N_OUT], layers[last, ACTIVATION], layers[last, Z_OFFSET]
@@ -139,7 +149,8 @@ def _loss(layers, loss, Z, truth, entry, D, sample_losses):
         loss, code, Z, z, 0, 1, n_out, truth, entry, like(1, Z[0]), D, sample_losses
     )
     if not losses.takes_z(loss):
-        activations.multiply_by_derivative(code, Z, z, D, z, 0, 1, vectors_for(n_out, D))
+        stores, n_vectors = layers[last, STORES], vectors_for(n_out, D)
+        activations.multiply_by_derivative(code, stores, Z, S, z, D, z, 0, 1, n_vectors)
     return sample_losses[0]
 
 
@@ -152,6 +163,7 @@ def sgd(model, data, steps, total, done):
     total is not finite, that step not done.
     """
     layers, w, Z, D, no_bias = model.layers, model.w, model.outputs, model.deltas, model.no_bias
+    S, address = model.slopes, model.addresses[ACTIVATE]
     X, index, sample_losses = data.X.reshape(-1), data.x_index, model.sample_losses
     truth = (data.labels, data.targets, data.y_index)
     n_features = data.X.shape[1]
@@ -165,12 +177,12 @@ def sgd(model, data, steps, total, done):
             if weight == 0:  # its loss may be infinite
                 done[0] += 1
                 continue
-        _forward(layers, w, X, x, Z, no_bias)
-        sample_loss = _loss(layers, model.loss, Z, truth, k, D, sample_losses)
+        _forward(layers, w, X, x, Z, S, no_bias, address)
+        sample_loss = _loss(layers, model.loss, Z, S, truth, k, D, sample_losses)
         total[LOSSES] += np.float64(weight) * sample_loss
         if not np.isfinite(total[LOSSES]):
             return
-        _backward(layers, w, X, x, Z, D, UPDATE, weight * like(steps[k], w[0]), w, 0)
+        _backward(layers, w, X, x, Z, S, D, UPDATE, weight * like(steps[k], w[0]), w, 0)
         done[0] += 1
     if not is_weighted:
         total[SAMPLE_WEIGHTS] += len(steps)
@@ -180,27 +192,29 @@ def sgd(model, data, steps, total, done):
 def gradients(model, data, G):
     """Write the gradient of each sample's loss into its row of G (n, n_params)."""
     layers, w, Z, D, no_bias = model.layers, model.w, model.outputs, model.deltas, model.no_bias
+    S, address = model.slopes, model.addresses[ACTIVATE]
     X, flat = data.X.reshape(-1), G.reshape(-1)
     truth = (data.labels, data.targets, data.y_index)
     for i in range(len(G)):
         x = data.x_index[i] * data.X.shape[1]
-        _forward(layers, w, X, x, Z, no_bias)
-        _loss(layers, model.loss, Z, truth, i, D, model.sample_losses)
-        _backward(layers, w, X, x, Z, D, GRADIENT, like(0, w[0]), flat, i * G.shape[1])
+        _forward(layers, w, X, x, Z, S, no_bias, address)
+        _loss(layers, model.loss, Z, S, truth, i, D, model.sample_losses)
+        _backward(layers, w, X, x, Z, S, D, GRADIENT, like(0, w[0]), flat, i * G.shape[1])
 
 
 @entry_kernel
 def jacobians(model, data, J):
     """Write d prediction / d w of each sample into J (n, n_out, n_params)."""
     layers, w, Z, D, no_bias = model.layers, model.w, model.outputs, model.deltas, model.no_bias
+    S, address = model.slopes, model.addresses[ACTIVATE]
     X, flat = data.X.reshape(-1), J.reshape(-1)
     last = len(layers) - 1
-    code, z = layers[last, ACTIVATION], layers[last, Z_OFFSET]
+    code, stores, z = layers[last, ACTIVATION], layers[last, STORES], layers[last, Z_OFFSET]
     n_out = J.shape[1]
     zero, one = like(0, w[0]), like(1, w[0])
     for i in range(len(J)):
         x = data.x_index[i] * data.X.shape[1]
-        _forward(layers, w, X, x, Z, no_bias)
+        _forward(layers, w, X, x, Z, S, no_bias, address)
         for o in range(n_out):
             if code == activations.SOFTMAX:  # its Jacobian is Diag(a) - a a^T
                 activations.softmax(Z, z, 0, 1, n_out, one, D, model.sample_losses)
@@ -210,5 +224,6 @@ def jacobians(model, data, J):
             else:
                 for j in range(n_out):
                     D[z + j] = one if j == o else zero
-                activations.multiply_by_derivative(code, Z, z, D, z, 0, 1, vectors_for(n_out, D))
-            _backward(layers, w, X, x, Z, D, GRADIENT, zero, flat, (i * n_out + o) * J.shape[2])
+                n_vectors = vectors_for(n_out, D)
+                activations.multiply_by_derivative(code, stores, Z, S, z, D, z, 0, 1, n_vectors)
+            _backward(layers, w, X, x, Z, S, D, GRADIENT, zero, flat, (i * n_out + o) * J.shape[2])

@@ -18,7 +18,18 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp.kernels import activations, batch, losses, rowwise
-from fastmlp.kernels.batch import ACTIVATION, BLOCK, CHUNK, DEPTH, columns, n_panels, share, split
+from fastmlp.kernels.batch import (
+    ACTIVATE,
+    ACTIVATION,
+    BLOCK,
+    CHUNK,
+    DEPTH,
+    STORES,
+    columns,
+    n_panels,
+    share,
+    split,
+)
 from fastmlp.kernels.jit import inlined, kernel, like
 from fastmlp.kernels.pack import pack, pack_transposed
 from fastmlp.kernels.tile import multiply, n_lanes, vectors_for
@@ -30,7 +41,7 @@ HALF_DEPTH = DEPTH // 2  # two panels share the scratch of one
 @kernel
 def line(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale):
     """Write A_1 = phi(Z_1 + step R{Z_1}) of the worker's rows, from those kept; Z_1 for softmax."""
-    _, n_out, _, _, code, _, _, z, ldz, _, _ = model.layers[0]
+    _, n_out, _, _, code, stores, _, _, z, ldz = model.layers[0]
     Z, kept = model.outputs, model.kept
     n_vectors = vectors_for(n_out, Z)
     r0, r1 = split(n_rows, n_workers, worker)
@@ -40,13 +51,16 @@ def line(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale
         rowwise.copy(Z, at, ldz, kept, k, 2 * ldz, m, n_vectors, 0)
         if step != 0:  # else there need be no R{Z_1}
             rowwise.multiply_add(Z, at, ldz, kept, k + ldz, 2 * ldz, m, n_vectors, step)
-        activations.activate(code, model.no_bias, 0, Z, at, ldz, m, n_vectors)
+        activations.activate(
+            code, stores, model.addresses[ACTIVATE], model.no_bias, 0,
+            Z, at, model.slopes, ldz, m, n_vectors,
+        )  # fmt: skip
 
 
 @inlined
 def _first_tangent(worker, n_workers, model, n_rows, is_last):
     """Write T_1 of the worker's rows, from the kept R{Z_1}."""
-    _, n_out, _, _, code, _, _, z, ldz, _, _ = model.layers[0]
+    _, n_out, _, _, code, stores, _, _, z, ldz = model.layers[0]
     T = model.outputs
     t = z + len(T) // 2
     n_vectors = vectors_for(n_out, T)
@@ -56,13 +70,15 @@ def _first_tangent(worker, n_workers, model, n_rows, is_last):
         at = t + r * ldz
         rowwise.copy(T, at, ldz, model.kept, (2 * r + 1) * ldz, 2 * ldz, m, n_vectors, 0)
         if not is_last:
-            activations.multiply_by_derivative(code, T, z + r * ldz, T, at, ldz, m, n_vectors)
+            activations.multiply_by_derivative(
+                code, stores, T, model.slopes, z + r * ldz, T, at, ldz, m, n_vectors
+            )
 
 
 @kernel
 def tangent(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale):
     """Write T = phi' (T_{l-1} W + A_{l-1} V + v), or R{Z_L}, into the worker's part of outputs."""
-    n_in, n_out, w0, b0, code, a, lda, z, ldz, _, _ = model.layers[layer]
+    n_in, n_out, w0, b0, code, stores, a, lda, z, ldz = model.layers[layer]
     is_last = layer == len(model.layers) - 1
     if layer == 0:
         _first_tangent(worker, n_workers, model, n_rows, is_last)
@@ -96,14 +112,14 @@ def tangent(layer, worker, n_workers, model, data, start, n_rows, mode, step, sc
                     rowwise.add(A, to, ldz, bias, 0, 0, m, n_vectors, 0)
                     if not is_last:
                         activations.multiply_by_derivative(
-                            code, A, to - half, A, to, ldz, m, n_vectors
+                            code, stores, A, model.slopes, to - half, A, to, ldz, m, n_vectors
                         )
 
 
 @kernel
 def slope(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale):
     """Write D_L . R{Z_L} of the worker's rows behind the losses; in float64, as they are."""
-    _, n_out, _, _, _, _, _, z, ldz, _, _ = model.layers[layer]
+    _, n_out, _, _, _, _, _, _, z, ldz = model.layers[layer]
     t = z + len(model.outputs) // 2
     slopes = model.sample_losses[len(model.sample_losses) // 2 :]
     r0, r1 = split(n_rows, n_workers, worker)
@@ -145,24 +161,24 @@ def _softmax_error_tangent(A, row, t, n_out, targets, sample, factor, R):
 
 
 @inlined
-def _error_tangent(code, A, row, t, n_vectors, D, factor, R):
+def _error_tangent(code, stores, A, S, row, t, n_vectors, D, factor, R):
     """R[row:] = factor phi'^2 R{Z} + (phi'' / phi') D R{Z}; R{Z} = A[t:] is overwritten."""
     zero = like(0, factor)
     rowwise.copy(R, row, 0, A, t, 0, 1, n_vectors, 0)
     if activations.is_curved(code):
         rowwise.multiply(R, row, 0, D, row, 0, 1, n_vectors, 0)
-        activations.multiply_by_curvature(code, A, row, 0, R, row, 0, 1, n_vectors)
+        activations.multiply_by_curvature(code, stores, A, S, row, 0, R, row, 0, 1, n_vectors)
     else:
         rowwise.scale(R, row, 0, R, row, 0, 1, n_vectors, zero)
-    activations.multiply_by_derivative(code, A, row, A, t, 0, 1, n_vectors)
-    activations.multiply_by_derivative(code, A, row, A, t, 0, 1, n_vectors)
+    activations.multiply_by_derivative(code, stores, A, S, row, A, t, 0, 1, n_vectors)
+    activations.multiply_by_derivative(code, stores, A, S, row, A, t, 0, 1, n_vectors)
     rowwise.multiply_add(R, row, 0, A, t, 0, 1, n_vectors, factor)
 
 
 @kernel
 def loss_tangent(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale):
     """Write R{D_L} of the worker's rows, times scale, behind the deltas; after `loss`."""
-    _, n_out, _, _, code, _, _, z, ldz, _, _ = model.layers[layer]
+    _, n_out, _, _, code, stores, _, _, z, ldz = model.layers[layer]
     A, D = model.outputs, model.deltas
     half = len(A) // 2
     R = D[half:]
@@ -184,30 +200,35 @@ def loss_tangent(layer, worker, n_workers, model, data, start, n_rows, mode, ste
             if code == activations.SOFTMAX:
                 _softmax_error_tangent(A, row, t, n_out, data.targets, sample, factor, R)
             else:
-                _error_tangent(code, A, row, t, n_vectors, D, factor, R)
+                _error_tangent(code, stores, A, model.slopes, row, t, n_vectors, D, factor, R)
 
 
 @inlined
-def _through_activation(code, A, a, T, t, D, d, r, ld, n_rows, n_vectors, G):
-    """Finish R{D} = phi' R + phi'' / phi' T D and D = phi' D, where R{D} is R = D[r:] so far."""
+def _through_activation(code, stores, A, S, a, t, D, d, r, ld, n_rows, n_vectors, G):
+    """Finish R{D} = phi' R + phi'' / phi' T D and D = phi' D, where R{D} is R = D[r:] so far.
+
+    T is A[t:].
+    """
     for i in range(0, n_rows, BLOCK):
         m = min(BLOCK, n_rows - i)
         at = i * ld
         width = n_vectors * n_lanes(D)
-        activations.multiply_by_derivative(code, A, a + at, D, r + at, ld, m, n_vectors)
+        activations.multiply_by_derivative(code, stores, A, S, a + at, D, r + at, ld, m, n_vectors)
         if activations.is_curved(code):
-            rowwise.copy(G, 0, width, T, t + at, ld, m, n_vectors, 0)
+            rowwise.copy(G, 0, width, A, t + at, ld, m, n_vectors, 0)
             rowwise.multiply(G, 0, width, D, d + at, ld, m, n_vectors, 0)
-            activations.multiply_by_curvature(code, A, a + at, ld, G, 0, width, m, n_vectors)
+            activations.multiply_by_curvature(
+                code, stores, A, S, a + at, ld, G, 0, width, m, n_vectors
+            )
             rowwise.add(D, r + at, ld, G, 0, width, m, n_vectors, 0)
-        activations.multiply_by_derivative(code, A, a + at, D, d + at, ld, m, n_vectors)
+        activations.multiply_by_derivative(code, stores, A, S, a + at, D, d + at, ld, m, n_vectors)
 
 
 @kernel
 def backward_tangent(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale):
     """Write D_{l-1} and R{D_{l-1}} into the worker's part of the deltas; l > 0."""
-    n_in, n_out, w0, _, _, a, lda, z, ldz, _, _ = model.layers[layer]
-    code = model.layers[layer - 1, ACTIVATION]
+    n_in, n_out, w0, _, _, _, a, lda, z, ldz = model.layers[layer]
+    code, stores = model.layers[layer - 1, ACTIVATION], model.layers[layer - 1, STORES]
     A, D = model.outputs, model.deltas
     half, v = len(D) // 2, len(model.w) // 2
     lanes = n_lanes(D)
@@ -231,8 +252,8 @@ def backward_tangent(layer, worker, n_workers, model, data, start, n_rows, mode,
                 multiply(D, d, ldz, P, second, width, D, half + to, lda, m, depth, n_vectors, True)
                 if k0 + depth == n_out:
                     _through_activation(
-                        code, A, to, A, half + to, D, to, half + to, lda, m, n_vectors,
-                        model.scratch[worker],
+                        code, stores, A, model.slopes, to, half + to, D, to, half + to, lda,
+                        m, n_vectors, model.scratch[worker],
                     )  # fmt: skip
 
 

@@ -194,7 +194,7 @@ class BatchTrainer(Trainer):
             rows = max(ROWS, int(RUN_SECONDS / self.seconds_per_sample))
             rows = min(rows, self.workspace.n_rows, len(index) - first)
             data = data_of(index[first : first + rows])
-            counters[FIRST_ROW:] = first
+            counters[FIRST_ROW : FIRST_ROW + 1] = first
             with workers() as n_workers:
                 schedule = self.workspace.schedule(rows, n_workers)
                 began = time.perf_counter()
@@ -205,7 +205,7 @@ class BatchTrainer(Trainer):
             self._timed(rows, began)
             first, mode = first + rows, batch.ACCUMULATE
             del data  # before the next block is converted
-        counters[FIRST_ROW:] = 0
+        counters[FIRST_ROW : FIRST_ROW + 1] = 0
         if np.isfinite(total[batch.LOSSES]):
             data = data_of(index[:0])
             with workers() as n_workers:
