@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fastmlp import callbacks, sources
+    from fastmlp import callbacks, losses, sources
     from fastmlp.diagnostics import directional_derivative, is_descent_direction
     from fastmlp.network import Network
     from fastmlp.objective import Objective
@@ -32,6 +32,7 @@ _NAMES = {
 _MODULES = {
     "callbacks": "fastmlp.callbacks",
     "line_search": "fastmlp.solvers.line_search",
+    "losses": "fastmlp.losses",
     "rules": "fastmlp.solvers.rules",
     "schedules": "fastmlp.solvers.schedules",
     "sources": "fastmlp.sources",
@@ -45,6 +46,7 @@ __all__ = [
     "gradient_descent",
     "is_descent_direction",
     "line_search",
+    "losses",
     "minibatch_sgd",
     "minimize",
     "rules",

@@ -9,12 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastmlp import evaluate, initializers, validation
-from fastmlp.kernels import activations, losses
-
-# Which outputs a loss is computed from, and which output and loss go together by default.
-LOSS_NEEDS_OUTPUT = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid"}
-OUTPUT_SUGGESTS_LOSS = {output: loss for loss, output in LOSS_NEEDS_OUTPUT.items()}
+from fastmlp import evaluate, initializers, losses, validation
+from fastmlp.kernels import activations
 
 
 class _Layer(NamedTuple):
@@ -41,13 +37,18 @@ class Network:
         "step" (1 where z >= 0) or "sign". Step and sign are for predictions only: a gradient
         through them raises ValueError.
     output : str, optional
-        Activation of the output layer: as above, or "softmax". By default what the loss needs:
-        softmax for "cross_entropy", sigmoid for "binary_cross_entropy", else identity.
-    loss : str, optional
-        Of one sample, the objective being its mean: "squared_error" (sum over outputs of
-        ``(prediction - y)^2``), "half_squared_error" (half of that), "binary_cross_entropy" (sum
-        over outputs; needs sigmoid) or "cross_entropy" (needs softmax). By default "cross_entropy"
-        for softmax, "binary_cross_entropy" for sigmoid, else "squared_error".
+        Activation of the output layer: as above, "softmax" or "exp". By default what the loss
+        needs: softmax for "cross_entropy", sigmoid for "binary_cross_entropy", exp for "poisson",
+        else identity.
+    loss : str or Loss, optional
+        Of one sample, the objective being its mean. Sums over outputs: "squared_error"
+        (``(prediction - y)^2``), "half_squared_error" (half of that), "absolute_error", "huber",
+        "log_cosh" (log cosh(prediction - y)), "quantile", "hinge" (``max(0, 1 - y prediction)``, y
+        -1 or 1), "perceptron" (``max(0, -y prediction)``), "binary_cross_entropy" (needs sigmoid),
+        "poisson" (half the Poisson deviance; needs exp). And "cross_entropy" (needs softmax).
+        Or one of `fastmlp.losses`: parameters, label smoothing, one's own. By default what the
+        output suggests: "cross_entropy" for softmax, "binary_cross_entropy" for sigmoid, "poisson"
+        for exp, else "squared_error".
     bias : bool, default=True
         Whether layers have biases.
     dtype : {"float32", "float64"}, default="float32"
@@ -58,6 +59,7 @@ class Network:
     widths : tuple of int
     activations : tuple of str
         One for each layer 1 .. L.
+    loss_function : fastmlp.losses.Loss
     loss_name : str
     bias : bool
     dtype : numpy.dtype
@@ -89,7 +91,7 @@ class Network:
 
     widths: tuple[int, ...]
     activations: tuple[str, ...]
-    loss_name: str
+    loss_function: losses.Loss
     bias: bool
     dtype: np.dtype[Any]
 
@@ -99,18 +101,20 @@ class Network:
         *,
         hidden: str | Sequence[str] = "relu",
         output: str | None = None,
-        loss: str | None = None,
+        loss: str | losses.Loss | None = None,
         bias: bool = True,
         dtype: Any = "float32",
     ) -> None:
         known_widths = validation.widths(widths)
-        output, loss = _checked_output_and_loss(output, loss)
+        if output is not None:
+            validation.one_of("output", output, activations.CODES)
+        output, loss = losses.with_output(output, loss)
         if not isinstance(bias, (bool, np.bool_)):
             raise ValueError(f"bias must be True or False; got {bias!r}")
         values = {
             "widths": known_widths,
             "activations": (*_checked_hidden(hidden, len(known_widths) - 2), output),
-            "loss_name": loss,
+            "loss_function": loss,
             "bias": bool(bias),
             "dtype": validation.dtype(dtype),
         }
@@ -122,12 +126,18 @@ class Network:
         parts = [str(list(self.widths))]
         if hidden:
             parts.append(f"hidden={(hidden[0] if len(set(hidden)) == 1 else tuple(hidden))!r}")
-        parts += [f"output={output!r}", f"loss={self.loss_name!r}"]
+        loss = self.loss_function
+        parts += [f"output={output!r}", f"loss={(loss.name if loss.is_default else loss)!r}"]
         if not self.bias:
             parts.append("bias=False")
         if self.dtype != np.float32:
             parts.append(f"dtype={self.dtype.name!r}")
         return f"Network({', '.join(parts)})"
+
+    @property
+    def loss_name(self) -> str:
+        """The name of the loss."""
+        return self.loss_function.name
 
     @property
     def n_layers(self) -> int:
@@ -369,7 +379,7 @@ class Network:
             product, shift = product @ W, shift @ W + b
         linear = Network(
             [self.widths[0], self.widths[-1]],
-            output="identity", loss=self.loss_name, bias=self.bias, dtype=self.dtype,
+            output="identity", loss=self.loss_function, bias=self.bias, dtype=self.dtype,
         )  # fmt: skip
         parts = [product.ravel(), shift] if self.bias else [product.ravel()]
         return linear, np.concatenate(parts).astype(self.dtype)
@@ -394,16 +404,3 @@ def _checked_hidden(hidden: Any, n_hidden: int) -> tuple[str, ...]:
     if len(names) != n_hidden:
         raise ValueError(f"hidden has {len(names)} names, the network has {n_hidden} hidden layers")
     return names
-
-
-def _checked_output_and_loss(output: Any, loss: Any) -> tuple[str, str]:
-    if output is not None:
-        validation.one_of("output", output, activations.CODES)
-    if loss is not None:
-        validation.one_of("loss", loss, losses.CODES)
-    output = output or LOSS_NEEDS_OUTPUT.get(loss, "identity")
-    loss = loss or OUTPUT_SUGGESTS_LOSS.get(output, "squared_error")
-    needed = LOSS_NEEDS_OUTPUT.get(loss, output)
-    if output != needed:
-        raise ValueError(f"loss={loss!r} needs output={needed!r}; got output={output!r}")
-    return output, loss

@@ -237,13 +237,14 @@ class Objective:
         Raises
         ------
         ValueError
-            As `gradient`.
+            As `gradient`; and where a loss of one's own has no second derivative.
 
         References
         ----------
         Pearlmutter, "Fast exact multiplication by the Hessian", Neural Computation 6, 1994.
         """
         self.net.require_derivatives()
+        self.net.loss_function.require_second_derivative()
         flat, direction = self._checked("w", w), self._checked("v", v)
         with self._served():
             self.nhev += 1

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastmlp.kernels import batch
+from fastmlp.kernels.steps import run
 from fastmlp.threads import workers
 from fastmlp.workspace import (
     LINE_BYTES,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from fastmlp.network import Network
 
 GATHER: Program = ((batch.GATHER, 0),)
-# What `batch.run` takes where nothing is updated or counted.
+# What `steps.run` takes where nothing is updated or counted.
 _NO_STEP, _UNCOUNTED = np.zeros((1, 1)), np.zeros(1, np.int64)
 
 
@@ -137,7 +138,7 @@ class Passes:
         total, n = np.zeros(batch.N_TOTALS) if total is None else total, stop - start
         with workers() as n_workers:
             schedule = workspace.schedule(n, n_workers, phases)
-            batch.run(model, data, schedule, 0, n, n, mode, scale, table, total, _UNCOUNTED)
+            run(model, data, schedule, 0, n, n, mode, scale, table, total, _UNCOUNTED)
 
     def _flat(self, w: np.ndarray) -> np.ndarray:
         return writeable(np.ascontiguousarray(w, self.net.dtype))

@@ -189,6 +189,10 @@ def truth(net: Network, y: Any, n_samples: int) -> np.ndarray:
         if least < 0 or most > 1:
             value = least if least < 0 else most
             raise ValueError(f"y must lie in [0, 1] for binary_cross_entropy; got {value}")
+    elif net.loss_name in ("hinge", "perceptron"):
+        _check_signs(targets, net.loss_name)
+    elif net.loss_name == "poisson" and targets.min() < 0:
+        raise ValueError(f"y must be 0 or more for poisson; got {targets.min()}")
     return targets
 
 
@@ -218,6 +222,15 @@ def _labels(y: np.ndarray, n_classes: int) -> np.ndarray:
     if least < 0 or most >= n_classes:
         raise ValueError(f"{expected}; got {least if least < 0 else most}")
     return y
+
+
+def _check_signs(Y: np.ndarray, loss: str) -> None:
+    rows = max(1, CHUNK_NUMBERS // Y.shape[1])
+    for start in range(0, len(Y), rows):
+        chunk = Y[start : start + rows]
+        wrong = (chunk != 1) & (chunk != -1)
+        if wrong.any():
+            raise ValueError(f"y must be -1 or 1 for {loss}; got {chunk[wrong][0]}")
 
 
 def _check_probabilities(P: np.ndarray) -> None:

@@ -10,8 +10,10 @@ import numba
 import numpy as np
 from numba.core import types
 
-from fastmlp.kernels import activations, batch, dropout, losses, rules, stored, tangent, updates
+from fastmlp import loss_kernels
+from fastmlp.kernels import activations, batch, dropout, rules, stored, tangent, updates
 from fastmlp.kernels.jit import address_of
+from fastmlp.kernels.losses import is_elementwise, takes_z
 from fastmlp.kernels.tile import ROWS, VECTOR_BYTES, VECTORS
 
 if TYPE_CHECKING:
@@ -100,7 +102,7 @@ def _layer_table(net: Network, n_rows: int) -> tuple[np.ndarray, int]:
 
 
 PHASES = batch.PHASES | tangent.PHASES | updates.PHASES
-# What the phases of `batch.run` are, one after the other: (phase, layer).
+# What the phases of `steps.run` are, one after the other: (phase, layer).
 Program = tuple[tuple[int, int], ...]
 
 
@@ -193,8 +195,8 @@ class Workspace:
         self.program = program(net, phases)
         self._schedules: dict[tuple[int, int, Program], np.ndarray] = {}
         layers, n_outputs = _layer_table(net, n_rows)
-        loss = losses.CODES[net.loss_name]
-        if phases in WITH_LOSS and losses.takes_z.py_func(loss):
+        loss = loss_kernels.code(net.loss_function)
+        if phases in WITH_LOSS and takes_z.py_func(loss):
             layers[-1, batch.ACTIVATION] = activations.IDENTITY
         dtype, lanes = net.dtype, VECTOR_BYTES // net.dtype.itemsize
         panel = VECTORS * lanes
@@ -215,6 +217,7 @@ class Workspace:
         self.model = batch.Model(
             layers=layers,
             loss=np.int64(loss),
+            loss_parameter=np.float64(net.loss_function.parameter),
             addresses=addresses,
             w=w,
             inputs=allocate(n_rows * layers[0, batch.A_STRIDE], dtype),
@@ -232,6 +235,15 @@ class Workspace:
             coefficients=np.empty(0),
             counters=np.empty(0, np.int64),
         )
+        if phases in WITH_LOSS:
+            self._compile_loss(batch.ELEMENTWISE)
+
+    def _compile_loss(self, purpose: int) -> None:
+        """Compile what a loss of its own kernel needs; TypeError where the user's does not."""
+        if is_elementwise.py_func(self.model.loss) and not self.model.addresses[purpose]:
+            number_type = numba.typeof(self.model.w).dtype
+            address = loss_kernels.address(self.net.loss_function, purpose, number_type)
+            self.model.addresses[purpose] = address
 
     def begin_updates(self, rule: int, n_vectors: int) -> None:
         """Let updates follow a rule, with so many vectors of states, all zero; compile it."""
@@ -259,7 +271,7 @@ class Workspace:
         self.model.addresses[batch.DROPOUT] = _dropout_address(numba.typeof(slopes))
 
     def schedule(self, n_rows: int, n_workers: int, phases: Program | None = None) -> np.ndarray:
-        """Return the rows (phase, layer, n_workers) that `batch.run` does for each batch.
+        """Return the rows (phase, layer, n_workers) that `steps.run` does for each batch.
 
         Compiles the phases that are not compiled yet.
 
@@ -284,6 +296,8 @@ class Workspace:
         data_type = _data_type(self.net.dtype)
         rows = []
         for phase, layer in phases:
+            if phase == batch.LOSS_TANGENT:
+                self._compile_loss(batch.ELEMENTWISE_CURVATURE)
             if not self.model.addresses[phase]:
                 address = _phase_address(phase, model_type, data_type, number_type)
                 self.model.addresses[phase] = address

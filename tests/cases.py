@@ -18,6 +18,7 @@ import pytest
 
 import fastmlp as fm
 import naive
+import naive_losses
 from fastmlp.kernels.jit import cpu_features
 
 DTYPES = ("float32", "float64")
@@ -26,9 +27,19 @@ BATCHES = (1, 2, 3, 5, 7, 8, 13, 31, 64, 65, 101, 257)
 DIFFERENTIABLE = ("identity", "relu", "sigmoid", "tanh")
 JUMPS = ("step", "sign")
 SQUARED = ("squared_error", "half_squared_error")
-# Every output activation with every loss that goes with it.
+KINKED = ("absolute_error", "quantile", "hinge", "perceptron")
+# Every output activation with every loss of its own or of squares, and every other loss.
 PAIRS = [
     *((output, loss) for output in (*DIFFERENTIABLE, "softmax") for loss in SQUARED),
+    ("identity", "absolute_error"),
+    ("sigmoid", fm.losses.huber(0.6)),
+    ("tanh", "log_cosh"),
+    ("relu", fm.losses.quantile(0.8)),
+    ("identity", "hinge"),
+    ("tanh", "perceptron"),
+    ("exp", "poisson"),
+    ("sigmoid", fm.losses.binary_cross_entropy(label_smoothing=0.3)),
+    ("softmax", fm.losses.cross_entropy(label_smoothing=0.2)),
     ("sigmoid", "binary_cross_entropy"),
     ("softmax", "cross_entropy"),
 ]
@@ -59,6 +70,10 @@ def truth(net, n, rng, labels=True):
         return (rows / rows.sum(axis=1, keepdims=True)).astype(net.dtype)
     if net.loss_name == "binary_cross_entropy":
         return np.clip(rng.uniform(-0.5, 1.5, (n, n_out)), 0, 1).astype(net.dtype)
+    if net.loss_name in ("hinge", "perceptron"):
+        return rng.choice([-1, 1], (n, n_out)).astype(net.dtype)
+    if net.loss_name == "poisson":
+        return (rng.poisson(1.5, (n, n_out)) * rng.random((n, n_out))).astype(net.dtype)
     return rng.standard_normal((n, n_out)).astype(net.dtype)
 
 
@@ -177,11 +192,27 @@ class Expected:
 
     def _last_delta(self):
         A, E_A, Y = self.A[-1], self.E_A[-1], self.Y
+        if self.net.loss in naive_losses.NAMES:
+            return self._through_activation(len(self.layers), *self._slope_of_loss())
+        return A - Y, np.hypot(E_A, 2 * self.u * (abs(A) + abs(Y)))
+
+    def _bend_of_loss(self):
+        """Return e'' by the predictions, its deviation, and what e' may jump by."""
+        A, E_A = self.A[-1], self.E_A[-1]
+        of = self.net.loss, self.net.parameter, A, self.Y
+        distance, jump, bend = naive_losses.edge(*of)
+        near = distance < DEVIATIONS * (E_A + 2 * self.u * (abs(A) + abs(self.Y)))
+        curvature = naive_losses.second_derivative(*of)
+        E = 2 * curvature * E_A if self.net.loss == "log_cosh" else 0
+        return curvature, E + np.where(near, bend, 0), np.where(near, jump, 0)
+
+    def _slope_of_loss(self):
+        """Return e' by the predictions, and its deviation."""
+        A, E_A, Y = self.A[-1], self.E_A[-1], self.Y
+        curvature, E_curvature, jump = self._bend_of_loss()
         E = np.hypot(E_A, 2 * self.u * (abs(A) + abs(Y)))
-        if self.net.loss in SQUARED:
-            factor = 2 if self.net.loss == "squared_error" else 1
-            return self._through_activation(len(self.layers), factor * (A - Y), factor * E)
-        return A - Y, E
+        slope = naive_losses.derivative(self.net.loss, self.net.parameter, A, Y)
+        return slope, (curvature + E_curvature) * E + jump
 
     def _deltas(self, D, E):
         """Return [(D_1, its deviation), ..., (D_L, ...)]."""
@@ -203,15 +234,23 @@ class Expected:
         """(expected, deviation of float64's errors, of the dtype's) of each sample's loss (n,)."""
         losses = naive.loss_from_last_layer(self.net, self.Z[-1], self.A[-1], self.Y)
         Z, A, Y, u = self.Z[-1], self.A[-1], self.Y, self.u
-        if self.net.loss in SQUARED:
-            E = 2 * abs(A - Y) * np.hypot(self.E_A[-1], u * (abs(A) + abs(Y))) + self.E_A[-1] ** 2
+        size = abs(Z).sum(axis=1)
+        if self.net.loss in naive_losses.NAMES:
+            curvature, _, jump = self._bend_of_loss()
+            slope = naive_losses.derivative(self.net.loss, self.net.parameter, A, Y)
+            E_A = self.E_A[-1]
+            E = (abs(slope) + jump) * np.hypot(E_A, u * (abs(A) + abs(Y)))
+            E += np.maximum(curvature, 1) * E_A**2
         else:
             E = abs(A - Y) * self.E_Z[-1]
+        if self.net.loss == "poisson":
+            E += A * self.E_Z[-1] ** 2
+            size = (A + Y * (2 + abs(Z)) + Y**2).sum(axis=1)
         E = (E**2).sum(axis=1)
         if self.net.loss == "cross_entropy":  # of the sum in log(sum of exp)
             E += (u * (4 + np.sqrt(A.shape[1]) + np.ptp(Z, axis=1) * A.min(axis=1))) ** 2
         eps = np.finfo(np.float64).eps
-        magnitude = (abs(losses) + abs(Z).sum(axis=1)) * (len(Z) + A.shape[1] + 8)
+        magnitude = (abs(losses) + size) * (len(Z) + A.shape[1] + 8)
         return losses, eps * magnitude, np.sqrt(E)
 
     def loss(self, reduction="mean"):

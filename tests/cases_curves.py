@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 import cases
 import fastmlp as fm
 import naive
-from cases import BATCHES, DIFFERENTIABLE, DTYPES, PAIRS, SQUARED, WIDTHS
+import naive_losses
+from cases import BATCHES, DIFFERENTIABLE, DTYPES, PAIRS, WIDTHS
 
 # Problems ------------------------------------------------------------------------------------
 
@@ -293,11 +294,12 @@ class Expected(cases.Expected):
         """(expected, deviation) of H d, each (n_params,); alpha is 0."""
         T_Z, T_A = self._tangents()
         D, T_D = self._uncertain(*self._last_delta()), T_A[-1]
-        if self.net.loss in SQUARED:
-            factor = 2 if self.net.loss == "squared_error" else 1
-            residual = factor * (self._uncertain(self.A[-1], self.E_A[-1]) - self.Y)
-            t_residual = factor * T_A[-1]
-            T_D = self._tangent_through_activation(len(self.A) - 1, T_Z[-1], residual, t_residual)
+        if self.net.loss in naive_losses.NAMES:
+            slope, curvature = self._slope_of_loss(), self._bend_of_loss()[:2]
+            T_D = self._tangent_through_activation(
+                len(self.A) - 1, T_Z[-1], self._uncertain(*slope),
+                self._uncertain(*curvature) * T_A[-1],
+            )  # fmt: skip
         D, T_D = self.factors * D, self.factors * T_D
         pieces = []
         for i in reversed(range(len(self.layers))):

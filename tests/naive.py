@@ -11,20 +11,24 @@ from itertools import pairwise
 
 import numpy as np
 
+import naive_losses
+
 
 @dataclass(frozen=True)
 class Net:
-    """Widths n_0 .. n_L, one activation for each layer 1 .. L, a loss, and whether b_l exist."""
+    """Widths n_0 .. n_L, an activation for each layer, a loss, whether b_l exist, its parameter."""
 
     widths: tuple[int, ...]
     activations: tuple[str, ...]
     loss: str = "squared_error"
     bias: bool = True
+    parameter: float = 0.0
 
 
 def twin(network):
     """Describe one of the library's networks as a Net."""
-    return Net(network.widths, network.activations, network.loss_name, network.bias)
+    loss = network.loss_function
+    return Net(network.widths, network.activations, loss.name, network.bias, loss.parameter)
 
 
 # Parameters ----------------------------------------------------------------------------------
@@ -97,6 +101,8 @@ def activate(name, z):
             return np.sign(z)
         case "softmax":
             return softmax(z)
+        case "exp":
+            return np.exp(z)
     raise ValueError(name)
 
 
@@ -111,6 +117,8 @@ def activation_derivative(name, z):
             return sigmoid(z) * sigmoid(-z)
         case "tanh":
             return 1 - np.tanh(z) ** 2
+        case "exp":
+            return np.exp(z)
     raise ValueError(f"{name} has no derivative that is of use")
 
 
@@ -126,11 +134,12 @@ def through_activation(name, z, d_a):
 
 
 def targets(net, y):
-    """Return y as (n, n_L): labels of cross-entropy become rows of zeros with a single one."""
+    """Return y as (n, n_L), smoothed: a label becomes a row of zeros with a single one."""
     y = np.asarray(y)
     if net.loss == "cross_entropy" and y.ndim == 1:
-        return np.eye(net.widths[-1])[y.astype(int)]
-    return y.astype(np.float64).reshape(len(y), net.widths[-1])
+        y = np.eye(net.widths[-1])[y.astype(int)]
+    Y = y.astype(np.float64).reshape(len(y), net.widths[-1])
+    return naive_losses.smoothed(net.loss, net.parameter, Y)
 
 
 def class_weights(class_weight, y):
@@ -145,29 +154,23 @@ def class_weights(class_weight, y):
 def loss_from_last_layer(net, Z, A, Y):
     """Loss of each sample (n,), from Z_L where logarithms of A_L could be infinite."""
     match net.loss:
-        case "squared_error":
-            terms = (A - Y) ** 2
-        case "half_squared_error":
-            terms = (A - Y) ** 2 / 2
         case "binary_cross_entropy":  # log p = -log(1 + exp(-z)), log(1 - p) = -log(1 + exp(z))
             terms = Y * np.logaddexp(0, -Z) + (1 - Y) * np.logaddexp(0, Z)
         case "cross_entropy":
             terms = -Y * log_softmax(Z)
-        case _:
-            raise ValueError(net.loss)
+        case "poisson":
+            terms = naive_losses.poisson(Z, Y)
+        case name:
+            terms = naive_losses.value(name, net.parameter, A, Y)
     return terms.sum(axis=1)
 
 
 def loss_derivative(net, Z, A, Y):
     """D_L = d e / d Z_L (n, n_L)."""
-    match net.loss:
-        case "squared_error":
-            return through_activation(net.activations[-1], Z, 2 * (A - Y))
-        case "half_squared_error":
-            return through_activation(net.activations[-1], Z, A - Y)
-        case "binary_cross_entropy" | "cross_entropy":
-            return A - Y
-    raise ValueError(net.loss)
+    if net.loss in ("binary_cross_entropy", "cross_entropy", "poisson"):
+        return A - Y
+    d_a = naive_losses.derivative(net.loss, net.parameter, A, Y)
+    return through_activation(net.activations[-1], Z, d_a)
 
 
 # The network ---------------------------------------------------------------------------------
@@ -334,9 +337,9 @@ class Objective:
         Z, A = forward(net, w, self.X)
         T_Z, T_A = tangents(net, w, v, Z, A)
         D, T_D = loss_derivative(net, Z[-1], A[-1], Y), T_A[-1]
-        if net.loss in ("squared_error", "half_squared_error"):
-            factor = 2 if net.loss == "squared_error" else 1
-            D_A, T_D_A = factor * (A[-1] - Y), factor * T_A[-1]
+        if net.loss in naive_losses.NAMES:
+            of = net.loss, net.parameter, A[-1], Y
+            D_A, T_D_A = naive_losses.derivative(*of), naive_losses.second_derivative(*of) * T_A[-1]
             T_D = tangent_through_activation(net.activations[-1], Z[-1], T_Z[-1], D_A, T_D_A)
         D, T_D = self.factors()[:, None] * D, self.factors()[:, None] * T_D
         layers, moves, pieces = unpack(net, w), unpack(net, v), []

@@ -66,7 +66,7 @@ def small(net):
     hidden, output = net.activations[:-1], net.activations[-1]
     widths = [33, *range(47, 47 + len(hidden)), 10]
     return fm.Network(
-        widths, hidden=hidden, output=output, loss=net.loss_name, bias=net.bias, dtype=net.dtype
+        widths, hidden=hidden, output=output, loss=net.loss_function, bias=net.bias, dtype=net.dtype
     )
 
 

@@ -21,6 +21,7 @@ import fastmlp as fm
 from cases import every_result, problem, run_child
 from fastmlp import workspace
 from fastmlp.kernels import batch, jit, sample, updates
+from fastmlp.kernels import steps as batches
 from fastmlp.kernels.jit import source_stamp
 from fastmlp.solvers import trainers
 
@@ -141,7 +142,7 @@ def test_no_allocation_per_step(widths, n_workers, allocations, rng):
     )
 
     def run(n):
-        batch.run(
+        batches.run(
             space.model, data, schedule, 0, n * n_rows, n_rows, batch.UPDATE, 0.0, steps[:n],
             total, done,
         )  # fmt: skip

@@ -47,6 +47,8 @@ def check_curve(case, alphas=(0.0, 1.0, -0.4, 1e-3, 2.5)):
     curve, recomputed = objective.along(case.w, case.d), case.curve(kept_bytes=0)
     for alpha in alphas:
         expected = Expected(case, alpha)
+        if abs(expected.twin.slope(expected.at, expected.d)) > np.finfo(dtype).max ** 0.5:
+            continue  # exp(z) is beyond the dtype's range
         both = curve.value_and_derivative(alpha)
         assert {type(number) for number in both} == {float}
         value, slope = expected.value(), expected.slope()

@@ -16,7 +16,7 @@ from cases import AVX2_ONLY, needs_x86_with_fma, run_child
 from fastmlp.kernels import elementary
 from fastmlp.kernels.jit import OPTIONS, has_fma
 
-NAMES = ("exp", "log", "sigmoid", "tanh", "softplus")
+NAMES = ("exp", "log", "sigmoid", "tanh", "softplus", "log_cosh")
 DTYPES = (np.float32, np.float64)
 INF, NAN = np.inf, np.nan
 every_function = pytest.mark.parametrize("name", NAMES)
@@ -62,6 +62,9 @@ def reference(name, x):
         return np.where(x < 0, e, 1) / (1 + e)
     if name == "softplus":
         return np.maximum(x, 0) + np.log1p(e)
+    if name == "log_cosh":
+        near = np.log1p(2 * np.sinh(np.minimum(abs(x), 1) / 2) ** 2)
+        return np.where(abs(x) < 1, near, abs(x) + np.log1p(e * e) - np.log(x.dtype.type(2)))
     return getattr(np, name)(x)
 
 
@@ -133,6 +136,7 @@ SPECIAL = {
     "log": [(0, -INF), (-0.0, -INF), (1, 0), (INF, INF), (-INF, NAN), (-1, NAN), (-1e-40, NAN)],
     "sigmoid": [(0, 0.5), (-0.0, 0.5), (INF, 1), (-INF, 0), (1e4, 1), (-1e4, 0)],
     "tanh": [(0, 0), (-0.0, -0.0), (INF, 1), (-INF, -1), (1e4, 1), (-1e4, -1), (1e-40, 1e-40)],
+    "log_cosh": [(0, 0), (-0.0, 0), (INF, INF), (-INF, INF), (1e30, 1e30), (-1e30, 1e30)],
     "softplus": [(INF, INF), (-INF, 0), (1e4, 1e4), (-1e4, 0), (1e30, 1e30)],
 }
 
@@ -186,6 +190,12 @@ law = settings(deadline=None, max_examples=200)
 @given(both_dtypes)
 def test_tanh_is_odd(x):
     assert np.array_equal(bits(apply("tanh", -x)), bits(-apply("tanh", x)))
+
+
+@law
+@given(both_dtypes)
+def test_log_cosh_is_even(x):
+    assert np.array_equal(bits(apply("log_cosh", -x)), bits(apply("log_cosh", x)))
 
 
 @law

@@ -97,7 +97,7 @@ def test_bad_widths(widths, parts):
         ({"hidden": ["relu", "relu", "tanh"]}, ["hidden", 3, 2]),
         ({"hidden": ()}, ["hidden", 0, 2]),
         ({"output": "swish"}, ["output", "swish", *OUTPUTS]),
-        ({"loss": "hinge"}, ["loss", "hinge", *LOSSES]),
+        ({"loss": "svm"}, ["loss", "svm", *LOSSES]),
         ({"dtype": "int32"}, ["dtype", "int32", "float32", "float64"]),
         ({"dtype": "float16"}, ["dtype", "float16", "float32", "float64"]),
     ],

@@ -206,6 +206,35 @@ def test_bad_y_of_binary_cross_entropy(call, n_out, value, parts):
     fails(ValueError, says(*parts), call, net, net.init(rng=0), features(), y)
 
 
+@each(SUPERVISED)
+@pytest.mark.parametrize(
+    ("loss", "value", "parts"),
+    [
+        ("hinge", 0, ["y", -1, 1, "hinge", "0|0.0"]),
+        ("perceptron", 0.5, ["y", -1, 1, "perceptron", 0.5]),
+        ("hinge", NAN, ["y", "NaN|nan"]),
+        ("poisson", -0.25, ["y", 0, "poisson", -0.25]),
+        ("poisson", INF, ["y", "inf"]),
+        ("huber", NAN, ["y", "NaN|nan"]),
+    ],
+)
+@pytest.mark.parametrize("n_out", [1, 3])
+def test_bad_y_of_other_losses(call, n_out, loss, value, parts):
+    net = fm.Network([N_IN, 5, n_out], loss=loss)
+    y = replaced(np.ones((N, n_out), np.float32), value, at=(2, 0))
+    y = y[:, 0] if n_out == 1 else y
+    fails(ValueError, says(*parts), call, net, net.init(rng=0), features(), y)
+
+
+@each(SUPERVISED)
+def test_labels_0_and_1_are_no_signs(call):
+    net = network("hinge")
+    for y in (np.eye(N_OUT)[[0, 1, 2, 2, 1, 0]], np.eye(N_OUT, dtype=bool)[[0, 1, 2, 2, 1, 0]]):
+        fails(ValueError, says("y", -1, 1), call, net, net.init(rng=0), features(), y)
+    signs = np.where(y, np.int8(1), np.int8(-1))
+    call(net, net.init(rng=0), features(), signs)
+
+
 # w -------------------------------------------------------------------------------------------
 
 GOOD_W = network().init(rng=0)

@@ -10,10 +10,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import prange
 
-from fastmlp.kernels import activations, dropout, losses, rowwise, rules
-from fastmlp.kernels.jit import call_at, entry_kernel, fma, inlined, kernel, like, parallel_kernel
+from fastmlp.kernels import activations, dropout, losses, rowwise
+from fastmlp.kernels.jit import call_at, fma, inlined, kernel, like
 from fastmlp.kernels.pack import pack, pack_transposed
 from fastmlp.kernels.tile import ROWS, VECTORS, multiply, multiply_transposed, n_lanes, vectors_for
 
@@ -26,9 +25,9 @@ GATHER, FORWARD, SOFTMAX, LOSS, BACKWARD, WEIGHTS = range(6)
 LINE, TANGENT, SLOPE, LOSS_TANGENT, BACKWARD_TANGENT = range(6, 11)  # in tangent.py
 SQUARES, APPLY, MAX_NORM, AVERAGE = range(11, 15)  # in updates.py
 # No phases, but in the same table: `stored.activate`, for the activations that it has;
-# `rules.update`, for all rules but the plain one; `dropout.drop`.
-ACTIVATE, RULE, DROPOUT = range(15, 18)
-N_ADDRESSES = 18
+# `rules.update`, for all rules but the plain one; `dropout.drop`; what elementwise losses call.
+ACTIVATE, RULE, DROPOUT, ELEMENTWISE, ELEMENTWISE_CURVATURE = range(15, 20)
+N_ADDRESSES = 20
 
 # What becomes of a tile of the weight gradient: it is the update, or is kept for later phases.
 WRITE, ACCUMULATE, UPDATE, WRITE_AND_APPLY = range(4)
@@ -52,6 +51,7 @@ class Model(NamedTuple):
     # (n_layers, N_LAYER_COLUMNS) int64; the output's ACTIVATION is identity where a loss takes Z
     layers: np.ndarray
     loss: np.int64  # code
+    loss_parameter: np.float64  # the loss's own; 0 if it has none
     addresses: np.ndarray  # (N_ADDRESSES,) int64, of phases; 0 for those not compiled
     w: np.ndarray  # (n_params,) parameters
     inputs: np.ndarray  # flat: A_0, where rows are gathered
@@ -303,7 +303,8 @@ def loss(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale
     r0, r1 = split(n_rows, n_workers, worker)
     at = z + r0 * ldz
     losses.losses_and_deltas(
-        model.loss, code, model.outputs, at, ldz, r1 - r0, n_out,
+        model.loss, model.loss_parameter, model.addresses[ELEMENTWISE], code,
+        model.outputs, at, ldz, r1 - r0, n_out,
         (data.labels, data.targets, data.y_index), start + r0, scale,
         model.deltas, model.sample_losses[r0:r1],
     )  # fmt: skip
@@ -344,81 +345,3 @@ PHASES = {
     BACKWARD: backward,
     WEIGHTS: weights,
 }
-
-
-@parallel_kernel
-def _share_out(phase, layer, n_workers, model, data, start, n_rows, mode, step, scale):
-    for worker in prange(n_workers):
-        call_at(
-            model.addresses[phase],
-            (layer, np.int64(worker), n_workers, model, data, start, n_rows, mode, step, scale),
-        )
-
-
-@inlined
-def _batch_weight(data, first, n_rows):
-    """Return the sum of the weights of a batch's samples, in float64 and in order."""
-    if data.weights.size == 0:
-        return float(n_rows)
-    total = 0.0
-    for r in range(first, first + n_rows):
-        total += np.float64(data.weights[data.y_index[r]])
-    return total
-
-
-@inlined
-def _clip_norm(coefficients):
-    """Set the factor that brings the gradient to its largest norm, from its squares' sums."""
-    total = 0.0
-    for k in range(rules.N_COEFFICIENTS, len(coefficients)):
-        total += coefficients[k]
-    norm, most = np.sqrt(total), coefficients[rules.CLIP_NORM]
-    coefficients[rules.FACTOR] = most / norm if norm > most else 1.0
-
-
-@entry_kernel
-def run(model, data, schedule, start, stop, batch_size, mode, scale, table, total, done):
-    """Do the phases of `schedule` for a batch, once for each row of `table`; count them in done[0].
-
-    schedule has a row (phase, layer, n_workers) for each phase; a row of `table` the coefficients
-    of an update, the step size first, or nothing else. The samples are the order's entries from
-    `start` on, none beyond `stop`. Deltas are multiplied by `scale`, where 0 stands for one over
-    the sum of the batch's weights. Each sample's loss is added to total[LOSSES], and so on; in a
-    mode of updates, a total that is not finite ends the run, that step not done.
-    """
-    updates = mode == UPDATE or mode == WRITE_AND_APPLY
-    for k in range(len(table)):
-        first = start + k * batch_size
-        n_rows = min(batch_size, stop - first)
-        weight = _batch_weight(data, first, n_rows)
-        total[SAMPLE_WEIGHTS] += weight
-        if scale == 0 and weight > 0:
-            factor = like(1.0 / weight, model.w[0])
-        else:
-            factor = like(scale, model.w[0])
-        step = like(table[k, 0], model.w[0])
-        for i in range(table.shape[1] if model.coefficients.size > 0 else 0):
-            model.coefficients[i] = table[k, i]
-        if updates and model.counters.size > 0:
-            model.counters[dropout.N_UPDATES] = done[0]
-        for p in range(len(schedule)):
-            phase, layer, n_workers = schedule[p]
-            if n_workers > 1:
-                _share_out(phase, layer, n_workers, model, data, first, n_rows, mode, step, factor)
-            else:
-                call_at(
-                    model.addresses[phase],
-                    (layer, 0, 1, model, data, first, n_rows, mode, step, factor),
-                )
-            if phase == LOSS:
-                for r in range(n_rows):
-                    total[LOSSES] += model.sample_losses[r]
-                if updates and not np.isfinite(total[LOSSES]):
-                    return
-            elif phase == SLOPE:
-                half = len(model.sample_losses) // 2
-                for r in range(half, half + n_rows):
-                    total[SLOPES] += model.sample_losses[r]
-            elif phase == SQUARES:
-                _clip_norm(model.coefficients)
-        done[0] += 1

@@ -13,6 +13,7 @@ from fastmlp.kernels.batch import (
     A_OFFSET,
     ACTIVATE,
     ACTIVATION,
+    ELEMENTWISE,
     LOSSES,
     N_OUT,
     SAMPLE_WEIGHTS,
@@ -141,13 +142,14 @@ def _backward(layers, w, X, x, Z, S, D, mode, step, G, g):
 
 
 @inlined
-def _loss(layers, loss, Z, S, truth, entry, D, sample_losses):
+def _loss(layers, loss, parameter, elementwise, Z, S, truth, entry, D, sample_losses):
     """Return the loss of the order's entry and write D_L, from what `_forward` left."""
     last = len(layers) - 1
     n_out, code, z = layers[last, N_OUT], layers[last, ACTIVATION], layers[last, Z_OFFSET]
     losses.losses_and_deltas(
-        loss, code, Z, z, 0, 1, n_out, truth, entry, like(1, Z[0]), D, sample_losses
-    )
+        loss, parameter, elementwise, code, Z, z, 0, 1, n_out, truth, entry, like(1, Z[0]),
+        D, sample_losses,
+    )  # fmt: skip
     if not losses.takes_z(loss):
         stores, n_vectors = layers[last, STORES], vectors_for(n_out, D)
         activations.multiply_by_derivative(code, stores, Z, S, z, D, z, 0, 1, n_vectors)
@@ -166,6 +168,7 @@ def sgd(model, data, steps, total, done):
     S, address = model.slopes, model.addresses[ACTIVATE]
     X, index, sample_losses = data.X.reshape(-1), data.x_index, model.sample_losses
     truth = (data.labels, data.targets, data.y_index)
+    loss, parameter, elementwise = model.loss, model.loss_parameter, model.addresses[ELEMENTWISE]
     n_features = data.X.shape[1]
     is_weighted = data.weights.size > 0
     for k in range(len(steps)):
@@ -178,7 +181,7 @@ def sgd(model, data, steps, total, done):
                 done[0] += 1
                 continue
         _forward(layers, w, X, x, Z, S, no_bias, address)
-        sample_loss = _loss(layers, model.loss, Z, S, truth, k, D, sample_losses)
+        sample_loss = _loss(layers, loss, parameter, elementwise, Z, S, truth, k, D, sample_losses)
         total[LOSSES] += np.float64(weight) * sample_loss
         if not np.isfinite(total[LOSSES]):
             return
@@ -195,10 +198,11 @@ def gradients(model, data, G):
     S, address = model.slopes, model.addresses[ACTIVATE]
     X, flat = data.X.reshape(-1), G.reshape(-1)
     truth = (data.labels, data.targets, data.y_index)
+    loss, parameter, elementwise = model.loss, model.loss_parameter, model.addresses[ELEMENTWISE]
     for i in range(len(G)):
         x = data.x_index[i] * data.X.shape[1]
         _forward(layers, w, X, x, Z, S, no_bias, address)
-        _loss(layers, model.loss, Z, S, truth, i, D, model.sample_losses)
+        _loss(layers, loss, parameter, elementwise, Z, S, truth, i, D, model.sample_losses)
         _backward(layers, w, X, x, Z, S, D, GRADIENT, like(0, w[0]), flat, i * G.shape[1])
 
 

@@ -30,7 +30,7 @@ from fastmlp.kernels.batch import (
     share,
     split,
 )
-from fastmlp.kernels.jit import inlined, kernel, like
+from fastmlp.kernels.jit import call_at, inlined, kernel, like
 from fastmlp.kernels.pack import pack, pack_transposed
 from fastmlp.kernels.tile import multiply, n_lanes, vectors_for
 
@@ -161,9 +161,9 @@ def _softmax_error_tangent(A, row, t, n_out, targets, sample, factor, R):
 
 
 @inlined
-def _error_tangent(code, stores, A, S, row, t, n_vectors, D, factor, R):
-    """R[row:] = factor phi'^2 R{Z} + (phi'' / phi') D R{Z}; R{Z} = A[t:] is overwritten."""
-    zero = like(0, factor)
+def _error_tangent(code, stores, A, S, row, t, n_vectors, D, R):
+    """R[row:] = (phi'' / phi') D R{Z}; and phi'^2 R{Z} in place of R{Z} = A[t:]."""
+    zero = like(0, A[t])
     rowwise.copy(R, row, 0, A, t, 0, 1, n_vectors, 0)
     if activations.is_curved(code):
         rowwise.multiply(R, row, 0, D, row, 0, 1, n_vectors, 0)
@@ -172,7 +172,6 @@ def _error_tangent(code, stores, A, S, row, t, n_vectors, D, factor, R):
         rowwise.scale(R, row, 0, R, row, 0, 1, n_vectors, zero)
     activations.multiply_by_derivative(code, stores, A, S, row, A, t, 0, 1, n_vectors)
     activations.multiply_by_derivative(code, stores, A, S, row, A, t, 0, 1, n_vectors)
-    rowwise.multiply_add(R, row, 0, A, t, 0, 1, n_vectors, factor)
 
 
 @kernel
@@ -196,11 +195,20 @@ def loss_tangent(layer, worker, n_workers, model, data, start, n_rows, mode, ste
                 p = activations.sigmoid(A[row + j])
                 R[row + j] = factor * (p * (1 - p) * A[t + j])
         else:
-            factor = factor if model.loss == losses.HALF_SQUARED_ERROR else factor + factor
+            factor = factor + factor if model.loss == losses.SQUARED_ERROR else factor
             if code == activations.SOFTMAX:
                 _softmax_error_tangent(A, row, t, n_out, data.targets, sample, factor, R)
             else:
-                _error_tangent(code, stores, A, model.slopes, row, t, n_vectors, D, factor, R)
+                _error_tangent(code, stores, A, model.slopes, row, t, n_vectors, D, R)
+                if losses.is_elementwise(model.loss):
+                    call_at(
+                        model.addresses[batch.ELEMENTWISE_CURVATURE],
+                        (
+                            model.loss, model.loss_parameter, A, row, n_out,
+                            data.targets, np.int64(sample), t,
+                        ),
+                    )  # fmt: skip
+                rowwise.multiply_add(R, row, 0, A, t, 0, 1, n_vectors, factor)
 
 
 @inlined

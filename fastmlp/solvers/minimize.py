@@ -98,6 +98,8 @@ def minimize(
     """
     validation.one_of("method", method, METHODS)
     start = starting_point(objective, w)
+    if method in WITH_HESSIAN:
+        objective.net.loss_function.require_second_derivative()
     if options is not None and not isinstance(options, dict):
         raise TypeError(f"options must be a dict or None; got {options!r}")
     max_iter = validation.count("max_iter", max_iter)

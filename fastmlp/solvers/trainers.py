@@ -14,6 +14,7 @@ import numpy as np
 
 from fastmlp.kernels import batch, sample
 from fastmlp.kernels.dropout import FIRST_ROW, N_UPDATES
+from fastmlp.kernels.steps import run
 from fastmlp.kernels.tile import ROWS
 from fastmlp.kernels.updates import sum_of
 from fastmlp.solvers.updates import Updates
@@ -174,7 +175,7 @@ class BatchTrainer(Trainer):
         with workers() as n_workers:
             schedule = self.workspace.schedule(self.batch_size, n_workers, self._phases)
             began = time.perf_counter()
-            batch.run(
+            run(
                 self.workspace.model, data, schedule, 0, n, self.batch_size, self._mode,
                 0.0 if self.mean else 1.0, table, total, self.done,
             )  # fmt: skip
@@ -198,7 +199,7 @@ class BatchTrainer(Trainer):
             with workers() as n_workers:
                 schedule = self.workspace.schedule(rows, n_workers)
                 began = time.perf_counter()
-                batch.run(
+                run(
                     self.workspace.model, data, schedule, 0, rows, rows, mode, scale,
                     no_step, total, uncounted,
                 )  # fmt: skip
@@ -210,7 +211,7 @@ class BatchTrainer(Trainer):
             data = data_of(index[:0])
             with workers() as n_workers:
                 schedule = self.workspace.schedule(1, n_workers, self._apply)
-                batch.run(
+                run(
                     self.workspace.model, data, schedule, 0, 0, 1, batch.WRITE_AND_APPLY, scale,
                     row, total, self.done,
                 )  # fmt: skip
