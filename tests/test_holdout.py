@@ -101,6 +101,13 @@ def test_weights_of_classes(loss, rng):
         assert holdout.evaluate(w)[0] == expected
 
 
+def test_labels_only_validated_on_weigh_1(rng):
+    net, w, X, y = labelled("cross_entropy", np.repeat([0, 1], [6, 3]), rng)
+    y_val = np.array([0, 2, 1, 2, 2])
+    value, _ = hold_out(net, (X[:5], y_val), X, y, class_weight="balanced").evaluate(w)
+    assert value == net.loss(w, X[:5], y_val, class_weight={0: 0.75, 1: 1.5})
+
+
 def test_samples_given_draw_nothing(rng):
     net = fm.Network([5, 3])
     _, X, y = problem(net, 7, rng)
