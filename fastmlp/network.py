@@ -33,13 +33,16 @@ class Network:
     widths : sequence of int
         ``n_0, ..., n_L``: features, units of each hidden layer, outputs.
     hidden : str or sequence of str, default="relu"
-        Activation of all hidden layers, or one for each: "identity", "relu", "sigmoid", "tanh",
+        Activation of all hidden layers, or one for each: "identity", "relu", "leaky_relu" (slope
+        0.01 below 0), "elu" (``e^z - 1`` below 0), "gelu" (z times the normal distribution
+        function), "silu" (``z sigmoid(z)``), "softplus" (``log(1 + e^z)``), "sigmoid",
+        "hard_sigmoid" (``z / 6 + 1 / 2`` in [0, 1]), "tanh", "hard_tanh" (z in [-1, 1]), "exp",
         "step" (1 where z >= 0) or "sign". Step and sign are for predictions only: a gradient
         through them raises ValueError.
     output : str, optional
-        Activation of the output layer: as above, "softmax" or "exp". By default what the loss
-        needs: softmax for "cross_entropy", sigmoid for "binary_cross_entropy", exp for "poisson",
-        else identity.
+        Activation of the output layer: as above, or "softmax". By default what the loss needs:
+        softmax for "cross_entropy", sigmoid for "binary_cross_entropy", exp for "poisson", else
+        identity.
     loss : str or Loss, optional
         Of one sample, the objective being its mean. Sums over outputs: "squared_error"
         (``(prediction - y)^2``), "half_squared_error" (half of that), "absolute_error", "huber",
@@ -111,9 +114,10 @@ class Network:
         output, loss = losses.with_output(output, loss)
         if not isinstance(bias, (bool, np.bool_)):
             raise ValueError(f"bias must be True or False; got {bias!r}")
+        names = validation.hidden(hidden, len(known_widths) - 2, activations.HIDDEN)
         values = {
             "widths": known_widths,
-            "activations": (*_checked_hidden(hidden, len(known_widths) - 2), output),
+            "activations": (*names, output),
             "loss_function": loss,
             "bias": bool(bias),
             "dtype": validation.dtype(dtype),
@@ -392,15 +396,3 @@ class Network:
                     f"there is no gradient through {activation!r} (layer {number}): its derivative "
                     "is zero almost everywhere; use it for predictions only"
                 )
-
-
-def _checked_hidden(hidden: Any, n_hidden: int) -> tuple[str, ...]:
-    known = [name for name in activations.CODES if name != "softmax"]
-    if isinstance(hidden, str):
-        return (validation.one_of("hidden", hidden, known),) * n_hidden
-    if not hasattr(hidden, "__iter__"):
-        raise ValueError(f"hidden must be a name, or one for each hidden layer; got {hidden!r}")
-    names = tuple(validation.one_of("hidden", name, known) for name in hidden)
-    if len(names) != n_hidden:
-        raise ValueError(f"hidden has {len(names)} names, the network has {n_hidden} hidden layers")
-    return names

@@ -55,6 +55,18 @@ def widths(value: Any) -> tuple[int, ...]:
     return tuple(count(f"widths[{i}]", width) for i, width in enumerate(listed))
 
 
+def hidden(value: Any, n_hidden: int, known: Iterable[str]) -> tuple[str, ...]:
+    """Return the activations of a network's hidden layers, from one name or one for each."""
+    if isinstance(value, str):
+        return (one_of("hidden", value, known),) * n_hidden
+    if not hasattr(value, "__iter__"):
+        raise ValueError(f"hidden must be a name, or one for each hidden layer; got {value!r}")
+    names = tuple(one_of("hidden", name, known) for name in value)
+    if len(names) != n_hidden:
+        raise ValueError(f"hidden has {len(names)} names, the network has {n_hidden} hidden layers")
+    return names
+
+
 def dtype(value: Any) -> np.dtype[Any]:
     """Return float32 or float64, if `value` means one of them."""
     for known in (np.dtype(np.float32), np.dtype(np.float64)):

@@ -151,15 +151,6 @@ def class_weights(class_weight, y):
     return np.array([class_weight.get(label, 1.0) for label in y])
 
 
-def class_weights(class_weight, y):
-    """Weight of each sample's class (n,), 1 where a dict leaves it out; y holds labels."""
-    y = np.ravel(y)
-    if class_weight == "balanced":  # each class that occurs has the same total weight
-        labels, counts = np.unique(y, return_counts=True)
-        class_weight = dict(zip(labels, len(y) / (len(labels) * counts), strict=True))
-    return np.array([class_weight.get(label, 1.0) for label in y])
-
-
 def loss_from_last_layer(net, Z, A, Y):
     """Loss of each sample (n,), from Z_L where logarithms of A_L could be infinite."""
     match net.loss:
