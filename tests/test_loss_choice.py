@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import fastmlp as fm
-from cases import problem
+from cases import problem, run_child
 from fastmlp import losses
 
 # A value among values ------------------------------------------------------------------------
@@ -111,3 +111,26 @@ def test_collapse_keeps_the_loss(rng):
     linear_net, v = net.collapse(w)
     assert linear_net.loss_function == net.loss_function
     assert_allclose(linear_net.loss(v, X, y), net.loss(w, X, y), rtol=1e-12)
+
+
+COMPILED = """
+import json
+import numpy as np
+import fastmlp as fm
+from fastmlp.kernels import elementwise
+
+X, counts = np.ones((6, 3)), []
+for loss in ("squared_error", "huber", "log_cosh", fm.losses.quantile(0.3), "hinge", "poisson"):
+    net = fm.Network([3, 4, 2], loss=loss)
+    w = net.init(0)
+    net.loss(w, X, np.ones((6, 2)))
+    fm.sgd(net, X, np.ones((6, 2)), w, rng=0)
+    fm.Objective(net, X, np.ones((6, 2))).hessian_vector(w, w)
+    kernels = elementwise.losses_and_deltas, elementwise.multiply_by_curvature
+    counts.append([len(kernel.overloads) for kernel in kernels])
+print(json.dumps(counts))
+"""
+
+
+def test_compiled_where_used_and_once():
+    assert run_child("-c", COMPILED) == [[0, 0]] + 5 * [[1, 1]]

@@ -173,7 +173,16 @@ def test_the_way_of_writing_does_not_matter():
 
 @pytest.mark.parametrize(
     "name",
-    ["widths", "activations", "loss_name", "bias", "dtype", "n_layers", "n_params"],
+    [
+        "widths",
+        "activations",
+        "loss_function",
+        "loss_name",
+        "bias",
+        "dtype",
+        "n_layers",
+        "n_params",
+    ],
 )
 def test_immutable(name):
     net = fm.Network([3, 4, 2])

@@ -158,7 +158,9 @@ def test_docstring_says_what_is_returned(name):
         assert re.search(r"\nReturns\n-------\n", doc) or doc.startswith("Return ")
 
 
-@pytest.mark.parametrize("module", ["network", "objective", "curve", "solvers.gradient_descent"])
+@pytest.mark.parametrize(
+    "module", ["network", "losses", "objective", "curve", "solvers.gradient_descent"]
+)
 def test_examples_in_docstrings(module):
     results = doctest.testmod(importlib.import_module(f"fastmlp.{module}"))
     assert results.attempted >= 4
