@@ -18,19 +18,24 @@ import pytest
 
 import fastmlp as fm
 import naive
+import naive_activations
 import naive_losses
 from fastmlp.kernels.jit import cpu_features
 
 DTYPES = ("float32", "float64")
 WIDTHS = (1, 7, 8, 9, 15, 16, 17, 47, 48, 49, 300)
 BATCHES = (1, 2, 3, 5, 7, 8, 13, 31, 64, 65, 101, 257)
-DIFFERENTIABLE = ("identity", "relu", "sigmoid", "tanh")
+COMMON = ("identity", "relu", "sigmoid", "tanh")
+STORED = ("leaky_relu", "elu", "gelu", "silu", "softplus", "hard_sigmoid", "hard_tanh")
+# Of hidden layers; e^z grows too fast through several.
+DIFFERENTIABLE = COMMON + STORED
+KINKED_ACTIVATIONS = ("relu", "leaky_relu", "elu", "hard_sigmoid", "hard_tanh")  # elu in phi' only
 JUMPS = ("step", "sign")
 SQUARED = ("squared_error", "half_squared_error")
 KINKED = ("absolute_error", "quantile", "hinge", "perceptron")
 # Every output activation with every loss of its own or of squares, and every other loss.
-PAIRS = [
-    *((output, loss) for output in (*DIFFERENTIABLE, "softmax") for loss in SQUARED),
+COMMON_PAIRS = [
+    *((output, loss) for output in (*COMMON, "softmax") for loss in SQUARED),
     ("identity", "absolute_error"),
     ("sigmoid", fm.losses.huber(0.6)),
     ("tanh", "log_cosh"),
@@ -43,6 +48,15 @@ PAIRS = [
     ("sigmoid", "binary_cross_entropy"),
     ("softmax", "cross_entropy"),
 ]
+STORED_PAIRS = [(output, loss) for output in (*STORED, "exp") for loss in SQUARED]
+PAIRS = STORED_PAIRS + COMMON_PAIRS
+# (hidden, output, loss): all of the common ones, and every other in each place.
+COMBINATIONS = [
+    *((hidden, *pair) for hidden in COMMON for pair in COMMON_PAIRS),
+    *((hidden, "softmax", "cross_entropy") for hidden in STORED),
+    *((hidden, hidden, "squared_error") for hidden in STORED),
+    *(("tanh", *pair) for pair in STORED_PAIRS),
+]
 # A bound is so many standard deviations of the error.
 DEVIATIONS = 3
 
@@ -52,8 +66,8 @@ DEVIATIONS = 3
 def parameters(net, rng):
     """Random parameters that keep numbers of order 1 from layer to layer, biases included."""
     w = rng.standard_normal(net.n_params)
-    for W, b in naive.unpack(naive.twin(net), w):
-        W *= (2 / len(W)) ** 0.5
+    for (W, b), name in zip(naive.unpack(naive.twin(net), w), net.activations, strict=True):
+        W *= (2 / len(W)) ** 0.5 * (0.1 if name == "exp" else 1)
         if net.bias:
             b *= 0.5
     return w.astype(net.dtype)
@@ -133,6 +147,12 @@ def _over(E, M):
     return np.sqrt(E**2 @ M**2)
 
 
+def change(f, name, Z, E_Z):
+    """Deviation of f(name, Z) due to that of Z; a jump counts in full."""
+    ends = [abs(f(name, Z + sign * DEVIATIONS * E_Z) - f(name, Z)) for sign in (-1, 1)]
+    return np.maximum(*ends) / (1 if name in KINKED_ACTIVATIONS else DEVIATIONS)
+
+
 class Expected:
     """The twin's numbers, each with the deviation `E_...` that the dtype's rounding gives it.
 
@@ -165,8 +185,11 @@ class Expected:
             return A * np.sqrt(E_Z**2 + spread**2 + own**2)
         if name == "relu":
             return np.where(Z > -DEVIATIONS * E_Z, E_Z, 0)
-        slope = naive.activation_derivative(name, Z)
-        return np.hypot(slope * E_Z, 3 * self.u * abs(A))
+        slope = naive_activations.activation_derivative(name, Z)
+        if name in COMMON:
+            return np.hypot(slope * E_Z, 3 * self.u * abs(A))
+        slope = abs(slope) + change(naive_activations.activation_derivative, name, Z, E_Z)
+        return np.hypot(slope * E_Z, 6 * self.u * abs(A))
 
     def _through_activation(self, layer, D, E_D):
         """Return D * phi' and its deviation, layer 1 .. L."""
@@ -186,8 +209,11 @@ class Expected:
         if name == "relu":
             uncertain = abs(Z) < DEVIATIONS * self.E_Z[layer - 1]
             return result, np.where(uncertain, abs(D) + E_D, E_D * (Z > 0))
-        slope = naive.activation_derivative(name, Z)
+        slope = naive_activations.activation_derivative(name, Z)
         E_slope = np.hypot((2 if name == "tanh" else 1) * E_A, 2 * self.u)
+        if name not in COMMON:
+            E_slope = change(naive_activations.activation_derivative, name, Z, self.E_Z[layer - 1])
+            E_slope = np.hypot(E_slope, 6 * self.u * np.maximum(1, abs(slope)))
         return result, np.sqrt((D * E_slope) ** 2 + (slope * E_D) ** 2 + (2 * self.u * result) ** 2)
 
     def _last_delta(self):

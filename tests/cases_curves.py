@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 import cases
 import fastmlp as fm
 import naive
+import naive_activations
 import naive_losses
-from cases import BATCHES, DIFFERENTIABLE, DTYPES, PAIRS, WIDTHS
+from cases import BATCHES, COMMON, DIFFERENTIABLE, DTYPES, PAIRS, WIDTHS, change
 
 # Problems ------------------------------------------------------------------------------------
 
@@ -284,6 +285,13 @@ class Expected(cases.Expected):
         result = self._activation(layer, t_d)
         if name in ("identity", "relu"):
             return result
+        if name not in (*COMMON, "softmax"):
+            f, Z = naive_activations.activation_second_derivative, self.Z[layer - 1]
+            curvature = f(name, Z)
+            E = np.hypot(
+                change(f, name, Z, self.E_Z[layer - 1]), 8 * self.u * np.maximum(1, abs(curvature))
+            )
+            return result + t * d_a * self._uncertain(curvature, E)
         a, t_a = self._uncertain(A, self.E_A[layer]), self._activation(layer, t)
         if name == "softmax":
             inner, t_inner = ((d_a * v).sum(axis=1, keepdims=True) for v in (a, t_a))

@@ -12,6 +12,12 @@ from itertools import pairwise
 import numpy as np
 
 import naive_losses
+from naive_activations import (
+    activate,
+    log_softmax,
+    tangent_through_activation,
+    through_activation,
+)
 
 
 @dataclass(frozen=True)
@@ -63,71 +69,6 @@ def pack(net, layers):
         if net.bias:
             pieces.append(np.ravel(b))
     return np.concatenate(pieces)
-
-
-# Activations ---------------------------------------------------------------------------------
-
-
-def sigmoid(z):
-    """1 / (1 + exp(-z)), without overflow."""
-    return np.exp(-np.logaddexp(0, -z))
-
-
-def log_softmax(z):
-    """Logarithm of the softmax of each row."""
-    z = z - z.max(axis=1, keepdims=True)
-    return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
-
-
-def softmax(z):
-    """exp(z_j) / sum over k of exp(z_k), in each row."""
-    return np.exp(log_softmax(z))
-
-
-def activate(name, z):
-    """phi(z)."""
-    match name:
-        case "identity":
-            return z
-        case "relu":
-            return np.maximum(z, 0)
-        case "sigmoid":
-            return sigmoid(z)
-        case "tanh":
-            return np.tanh(z)
-        case "step":
-            return np.where(z >= 0, 1.0, 0.0)
-        case "sign":
-            return np.sign(z)
-        case "softmax":
-            return softmax(z)
-        case "exp":
-            return np.exp(z)
-    raise ValueError(name)
-
-
-def activation_derivative(name, z):
-    """phi'(z), for activations that act on each number by itself; relu'(0) is 0."""
-    match name:
-        case "identity":
-            return np.ones_like(z)
-        case "relu":
-            return np.where(z > 0, 1.0, 0.0)
-        case "sigmoid":
-            return sigmoid(z) * sigmoid(-z)
-        case "tanh":
-            return 1 - np.tanh(z) ** 2
-        case "exp":
-            return np.exp(z)
-    raise ValueError(f"{name} has no derivative that is of use")
-
-
-def through_activation(name, z, d_a):
-    """Turn the derivative with respect to A = phi(Z) into the one with respect to Z."""
-    if name == "softmax":  # d a_j / d z_k = a_j ([j = k] - a_k)
-        a = softmax(z)
-        return a * (d_a - (d_a * a).sum(axis=1, keepdims=True))
-    return d_a * activation_derivative(name, z)
 
 
 # Losses --------------------------------------------------------------------------------------
@@ -255,28 +196,6 @@ def collapse(net, w):
 
 
 # Objective -----------------------------------------------------------------------------------
-
-
-def activation_second_derivative(name, z):
-    """phi''(z), for activations that act on each number by itself; relu''(0) is 0."""
-    match name:
-        case "identity" | "relu":
-            return np.zeros_like(z)
-        case "sigmoid":
-            return sigmoid(z) * sigmoid(-z) * (sigmoid(-z) - sigmoid(z))
-        case "tanh":
-            return -2 * np.tanh(z) * (1 - np.tanh(z) ** 2)
-    raise ValueError(f"{name} has no derivative that is of use")
-
-
-def tangent_through_activation(name, z, t, d_a, t_d):
-    """Derivative of `through_activation`, where z moves along t and d_a along t_d."""
-    result = through_activation(name, z, t_d)
-    if name == "softmax":  # product rule for a (d_a - d_a . a)
-        a, t_a = softmax(z), through_activation(name, z, t)
-        inner, t_inner = ((d_a * v).sum(axis=1, keepdims=True) for v in (a, t_a))
-        return result + t_a * (d_a - inner) - a * t_inner
-    return result + d_a * activation_second_derivative(name, z) * t
 
 
 def tangents(net, w, d, Z, A):

@@ -51,7 +51,9 @@ def big_networks():
     for dtype in DTYPES:
         for number, (output, loss) in enumerate(PAIRS):
             widths = SHAPES[number % len(SHAPES)]
-            hidden = [DIFFERENTIABLE[(number + k) % 4] for k in range(len(widths) - 2)]
+            hidden = [
+                DIFFERENTIABLE[(number + k) % len(DIFFERENTIABLE)] for k in range(len(widths) - 2)
+            ]
             yield fm.Network(widths, hidden=hidden, output=output, loss=loss, dtype=dtype), N
         for number, (widths, n) in enumerate(NARROW):
             output, loss = PAIRS[-1 - number % 2]

@@ -13,7 +13,7 @@ from scipy.optimize import minimize_scalar
 
 import fastmlp as fm
 import naive
-from cases import DIFFERENTIABLE, DTYPES, PAIRS, check, parameters, same_bits, small_network
+from cases import COMBINATIONS, DTYPES, PAIRS, check, parameters, same_bits, small_network
 from cases_curves import (
     DEEP,
     Expected,
@@ -28,7 +28,7 @@ from fastmlp import workspace
 
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 every_pair = pytest.mark.parametrize(("output", "loss"), PAIRS)
-every_hidden = pytest.mark.parametrize("hidden", DIFFERENTIABLE)
+every_combination = pytest.mark.parametrize(("hidden", "output", "loss"), COMBINATIONS)
 law = settings(deadline=None, max_examples=40)
 
 # Against the twin ----------------------------------------------------------------------------
@@ -81,8 +81,7 @@ def test_deeper_than_a_panel(widths, n, dtype, rng):
     check_curve(random_case(net, n, rng), (0.0, 0.7))
 
 
-@every_hidden
-@every_pair
+@every_combination
 def test_every_activation_and_loss(hidden, output, loss, rng):
     for dtype in DTYPES:
         net = fm.Network([17, 9, 48, 5], hidden=hidden, output=output, loss=loss, dtype=dtype)
@@ -111,8 +110,7 @@ def check_differences(objective, curve):
             assert_allclose(curve.derivative(alpha), slope, rtol=0, atol=atol)
 
 
-@every_hidden
-@every_pair
+@every_combination
 def test_finite_differences(hidden, output, loss, rng):
     for reduction, bias in (("mean", True), ("sum", False)):
         net = fm.Network(

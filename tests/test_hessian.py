@@ -18,6 +18,7 @@ from scipy.optimize import minimize
 import fastmlp as fm
 from cases import (
     AVX2_ONLY,
+    COMBINATIONS,
     DIFFERENTIABLE,
     DTYPES,
     PAIRS,
@@ -45,7 +46,7 @@ from fastmlp.kernels import batch
 
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 every_pair = pytest.mark.parametrize(("output", "loss"), PAIRS)
-every_hidden = pytest.mark.parametrize("hidden", DIFFERENTIABLE)
+every_combination = pytest.mark.parametrize(("hidden", "output", "loss"), COMBINATIONS)
 law = settings(deadline=None, max_examples=40)
 
 # Against the twin and differences ------------------------------------------------------------
@@ -62,8 +63,7 @@ def test_random_network(net, n, rng):
     check_case(random_case(net, n, rng))
 
 
-@every_hidden
-@every_pair
+@every_combination
 def test_every_activation_and_loss(hidden, output, loss, rng):
     for dtype in DTYPES:
         for bias in (True, False):
@@ -85,8 +85,7 @@ def test_more_rows_than_a_block(rng):
     check_case(random_case(net, 2 * workspace.block_rows(net) + 13, rng))
 
 
-@every_hidden
-@every_pair
+@every_combination
 def test_differences_of_gradients(hidden, output, loss, rng):
     for reduction, bias in (("mean", True), ("sum", False)):
         net = fm.Network(
@@ -245,7 +244,9 @@ def big_cases():
     for dtype in DTYPES:
         for number, pair in enumerate(PAIRS):
             widths, n = SHAPES[0 if number < 8 else number % len(SHAPES)]
-            hidden = [DIFFERENTIABLE[(number + k) % 4] for k in range(len(widths) - 2)]
+            hidden = [
+                DIFFERENTIABLE[(number + k) % len(DIFFERENTIABLE)] for k in range(len(widths) - 2)
+            ]
             net = fm.Network(
                 widths, hidden=hidden, output=pair[0], loss=pair[1], dtype=dtype,
                 bias=number % 3 > 0,

@@ -12,7 +12,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import fastmlp as fm
-from cases import problem, same_bits
+from cases import STORED, problem, same_bits
 from fastmlp.solvers import trainers, training
 
 N, BATCH_SIZE = 23, 4
@@ -219,7 +219,7 @@ def test_parameters_that_overflow_before_the_callback_stops(name):
     last_update_overflows(name, callback=lambda _: True)
 
 
-@pytest.mark.parametrize("hidden", ["identity", "relu", "sigmoid", "tanh"])
+@pytest.mark.parametrize("hidden", ["identity", "relu", "sigmoid", "tanh", *STORED, "exp"])
 @pytest.mark.parametrize("loss", ["squared_error", "binary_cross_entropy", "cross_entropy"])
 def test_success_means_finite(name, hidden, loss, rng):
     """Whatever hides infinities (saturated units, relu of NaN) hides them from no one."""

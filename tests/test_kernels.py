@@ -192,6 +192,8 @@ POISONED = [
     (fm.Network([9, 15, 6], hidden="sign", output="softmax", dtype="float64"), 20),
     (fm.Network([2060, 3, 2060], hidden="identity", output="relu"), 14),
     (fm.Network([300, 300, 30], output="softmax"), 257),
+    (fm.Network([17, 47, 9, 5], hidden=["gelu", "tanh"], output="silu"), 31),
+    (fm.Network([5, 9, 49, 2], hidden=["elu", "hard_tanh"], output="exp", dtype="float64"), 65),
 ]
 
 

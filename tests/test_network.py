@@ -10,7 +10,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fastmlp as fm
 
-HIDDEN = ("identity", "relu", "sigmoid", "tanh", "step", "sign")
+HIDDEN = (
+    *("identity", "relu", "sigmoid", "tanh", "step", "sign", "leaky_relu", "elu", "gelu", "silu"),
+    *("softplus", "hard_sigmoid", "hard_tanh", "exp"),
+)
 OUTPUTS = (*HIDDEN, "softmax")
 LOSSES = ("squared_error", "half_squared_error", "binary_cross_entropy", "cross_entropy")
 
@@ -304,6 +307,14 @@ def test_short_names(short, full):
         ("identity", "lecun"),
         ("step", "lecun"),
         ("sign", "lecun"),
+        ("leaky_relu", "he"),
+        ("elu", "he"),
+        ("gelu", "he"),
+        ("silu", "he"),
+        ("softplus", "he"),
+        ("hard_sigmoid", "glorot"),
+        ("hard_tanh", "glorot"),
+        ("exp", "lecun"),
     ],
 )
 def test_default_scheme_by_activation(activation, scheme):

@@ -81,11 +81,11 @@ def is_stored(code):
 
 
 @inlined
-def activate(code, stores, address, bias, b, Z, z, S, ldz, n_rows, n_vectors):
+def activate(code, bias, b, Z, z, ldz, n_rows, n_vectors):
     """Overwrite Z (n_rows, n_vectors * lanes), flat from offset z, by phi(Z + bias[b:]).
 
-    Softmax needs its whole row and is left to `softmax`: only its bias is added here. `address` is
-    that of `stored.activate`, which also writes the slopes S, flat from offset z too.
+    Softmax needs its whole row and is left to `softmax`, others to `activate_stored`, to be called
+    next: only their biases are added here.
     """
     if code == RELU:
         rowwise.relu(Z, z, ldz, bias, b, 0, n_rows, n_vectors, 0)
@@ -100,7 +100,16 @@ def activate(code, stores, address, bias, b, Z, z, S, ldz, n_rows, n_vectors):
         _step_in_place(Z, z, ldz, n_rows, width)
     elif code == SIGN:
         _sign_in_place(Z, z, ldz, n_rows, width)
-    elif is_stored(code):
+
+
+@inlined
+def activate_stored(code, stores, address, Z, z, S, ldz, n_rows, n_vectors):
+    """Overwrite Z by phi(Z), where `is_stored(code)`, and write the slopes S from offset z on.
+
+    `address` is that of `stored.activate`.
+    """
+    if is_stored(code):
+        width = n_vectors * n_lanes(Z)
         call_at(address, (code, stores, Z, z, S, ldz, n_rows, width))
 
 

@@ -162,9 +162,10 @@ def forward(layer, worker, n_workers, model, data, start, n_rows, mode, step, sc
                     m, depth, n_vectors, k0 > 0,
                 )  # fmt: skip
                 if k0 + depth == n_in:
-                    activations.activate(
-                        code, stores, model.addresses[ACTIVATE], bias, 0,
-                        model.outputs, c, model.slopes, ldz, m, n_vectors,
+                    activations.activate(code, bias, 0, model.outputs, c, ldz, m, n_vectors)
+                    activations.activate_stored(
+                        code, stores, model.addresses[ACTIVATE], model.outputs, c, model.slopes,
+                        ldz, m, n_vectors,
                     )  # fmt: skip
                     if layer + 1 < len(model.layers):
                         _drop(model, layer + 1, model.outputs, c, ldz, r, m, j0, n_vectors)

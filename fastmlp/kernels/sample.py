@@ -66,13 +66,14 @@ def _layer(A, a, w, row, Z, S, no_bias, address):
             for j in range(n_out):
                 store(Z, z + j, load(Z, z + j) + load(w, b0 + j))
         if code != activations.IDENTITY:
-            activations.activate(code, stores, address, no_bias, 0, Z, z, S, 0, 1, n_vectors)
-        return
-    multiply_row(A, a, w, w0, n_out, Z, z, n_in, n_vectors)
-    if b0 >= 0:  # the workspace's w has room for whole vectors behind its end
-        activations.activate(code, stores, address, w, b0, Z, z, S, 0, 1, n_vectors)
+            activations.activate(code, no_bias, 0, Z, z, 0, 1, n_vectors)
     else:
-        activations.activate(code, stores, address, no_bias, 0, Z, z, S, 0, 1, n_vectors)
+        multiply_row(A, a, w, w0, n_out, Z, z, n_in, n_vectors)
+        if b0 >= 0:  # the workspace's w has room for whole vectors behind its end
+            activations.activate(code, w, b0, Z, z, 0, 1, n_vectors)
+        else:
+            activations.activate(code, no_bias, 0, Z, z, 0, 1, n_vectors)
+    activations.activate_stored(code, stores, address, Z, z, S, 0, 1, n_vectors)
 
 
 @inlined

@@ -51,10 +51,10 @@ def line(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale
         rowwise.copy(Z, at, ldz, kept, k, 2 * ldz, m, n_vectors, 0)
         if step != 0:  # else there need be no R{Z_1}
             rowwise.multiply_add(Z, at, ldz, kept, k + ldz, 2 * ldz, m, n_vectors, step)
-        activations.activate(
-            code, stores, model.addresses[ACTIVATE], model.no_bias, 0,
-            Z, at, model.slopes, ldz, m, n_vectors,
-        )  # fmt: skip
+        activations.activate(code, model.no_bias, 0, Z, at, ldz, m, n_vectors)
+        activations.activate_stored(
+            code, stores, model.addresses[ACTIVATE], Z, at, model.slopes, ldz, m, n_vectors
+        )
 
 
 @inlined
@@ -170,8 +170,8 @@ def _error_tangent(code, stores, A, S, row, t, n_vectors, D, R):
         activations.multiply_by_curvature(code, stores, A, S, row, 0, R, row, 0, 1, n_vectors)
     else:
         rowwise.scale(R, row, 0, R, row, 0, 1, n_vectors, zero)
-    activations.multiply_by_derivative(code, stores, A, S, row, A, t, 0, 1, n_vectors)
-    activations.multiply_by_derivative(code, stores, A, S, row, A, t, 0, 1, n_vectors)
+    for _ in range(2):
+        activations.multiply_by_derivative(code, stores, A, S, row, A, t, 0, 1, n_vectors)
 
 
 @kernel
@@ -221,15 +221,19 @@ def _through_activation(code, stores, A, S, a, t, D, d, r, ld, n_rows, n_vectors
         m = min(BLOCK, n_rows - i)
         at = i * ld
         width = n_vectors * n_lanes(D)
-        activations.multiply_by_derivative(code, stores, A, S, a + at, D, r + at, ld, m, n_vectors)
-        if activations.is_curved(code):
+        is_curved = activations.is_curved(code)
+        if is_curved:
             rowwise.copy(G, 0, width, A, t + at, ld, m, n_vectors, 0)
             rowwise.multiply(G, 0, width, D, d + at, ld, m, n_vectors, 0)
             activations.multiply_by_curvature(
                 code, stores, A, S, a + at, ld, G, 0, width, m, n_vectors
             )
+        for x in (r, d):
+            activations.multiply_by_derivative(
+                code, stores, A, S, a + at, D, x + at, ld, m, n_vectors
+            )
+        if is_curved:
             rowwise.add(D, r + at, ld, G, 0, width, m, n_vectors, 0)
-        activations.multiply_by_derivative(code, stores, A, S, a + at, D, d + at, ld, m, n_vectors)
 
 
 @kernel
