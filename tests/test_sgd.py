@@ -1,6 +1,5 @@
 """sgd and minibatch_sgd against the naive twin, and what may not change a bit of their results."""
 
-import numba
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -8,8 +7,19 @@ from numpy.testing import assert_allclose, assert_array_equal
 import fastmlp as fm
 import naive
 from cases import parameters, problem, same_bits
+from cases_cuts import (
+    BLOCKWISE,
+    CUTS,
+    at_random,
+    count_blockwise_steps,
+    cut_to_single_batches,
+    in_blocks,
+    in_blocks_of,
+    needs_two_threads,
+    on_threads,
+)
 from fastmlp import workspace
-from fastmlp.solvers import orders, trainers, training
+from fastmlp.solvers import orders, training
 
 ORDERS = ("sequential", "shuffled", "replacement")
 BATCH_SIZES = (1, 3, 7, 23, 40)  # of 23 samples
@@ -178,73 +188,6 @@ def test_replacement_draws_independently(solver, taken, rng):
 # What may not change a bit -------------------------------------------------------------------
 
 
-def cut_to_single_batches(patch):
-    patch.setattr(trainers, "MOST_ENTRIES", 1)
-
-
-def cut_by_a_slow_clock(patch):
-    patch.setattr(trainers, "RUN_SECONDS", 0.0)
-
-
-def in_blocks(patch):
-    """All batches by accumulation, one tile of rows at a time."""
-    patch.setattr(trainers, "LONGEST_SECONDS", -1.0)
-    patch.setattr(trainers, "RUN_SECONDS", 0.0)
-
-
-def in_blocks_of(rows):
-    def cut(patch):
-        in_blocks(patch)
-        patch.setattr(trainers, "ROWS", rows)
-
-    return cut
-
-
-def in_a_small_workspace(patch):
-    patch.setattr(trainers, "block_rows", lambda net: 16)
-
-
-def at_random(patch):
-    """Whole batches and blocks of all sizes, by turns, as if the clock were mad."""
-    speeds = np.random.default_rng(0)
-
-    def timed(self, n_samples, began):
-        self.seconds_per_sample = 10.0 ** speeds.uniform(-5, -1)
-
-    patch.setattr(trainers.Trainer, "_timed", timed)
-
-
-def on_poisoned_memory(patch):
-    """What is read before it is written is NaN."""
-    allocate, empty = workspace.allocate, np.empty
-
-    def poisoned(size, dtype):
-        buffer = allocate(size, dtype)
-        buffer[:] = np.nan
-        return buffer
-
-    def poisoned_empty(shape, dtype=float, **given):
-        array = empty(shape, dtype, **given)
-        if array.dtype.kind == "f":
-            array[...] = np.nan
-        return array
-
-    patch.setattr(workspace, "allocate", poisoned)
-    patch.setattr(np, "empty", poisoned_empty)
-
-
-def in_blocks_on_poisoned_memory(patch):
-    in_blocks(patch)
-    on_poisoned_memory(patch)
-
-
-CUTS = [
-    cut_to_single_batches, cut_by_a_slow_clock, in_blocks, in_blocks_of(1), in_blocks_of(13),
-    in_a_small_workspace, at_random, on_poisoned_memory, in_blocks_on_poisoned_memory,
-]  # fmt: skip
-BLOCKWISE = {*CUTS[2:6], in_blocks_on_poisoned_memory}
-
-
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("cut", CUTS, ids=lambda cut: cut.__qualname__)
 def test_bits_do_not_depend_on_the_runs(cut, order, solver, rng, monkeypatch):
@@ -268,18 +211,7 @@ def test_bits_do_not_depend_on_the_runs(cut, order, solver, rng, monkeypatch):
             assert pieces.nit == whole.nit
 
 
-def count_blockwise_steps(patch):
-    calls, real = [], trainers.BatchTrainer._step_in_blocks
-
-    def step(self, *given):
-        calls.append(1)
-        return real(self, *given)
-
-    patch.setattr(trainers.BatchTrainer, "_step_in_blocks", step)
-    return calls
-
-
-@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two threads")
+@needs_two_threads
 @pytest.mark.parametrize("cut", [None, in_blocks, in_blocks_of(3), at_random])
 @pytest.mark.parametrize("always_parallel", [False, True])
 def test_bits_do_not_depend_on_threads(cut, always_parallel, rng, monkeypatch):
@@ -295,13 +227,10 @@ def test_bits_do_not_depend_on_threads(cut, always_parallel, rng, monkeypatch):
             with monkeypatch.context() as patch:
                 if cut:
                     cut(patch)
-                numba.set_num_threads(n_threads)
-                try:
+                with on_threads(n_threads):
                     results.append(
                         fm.minibatch_sgd(net, X, y, w, batch_size=batch_size, epochs=2, rng=0)
                     )
-                finally:
-                    numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
         assert same_bits(results[0].x, results[1].x)
         assert same_bits(results[0].history.loss, results[1].history.loss)
 

@@ -29,14 +29,20 @@ def _share_out(phase, layer, n_workers, model, data, start, n_rows, mode, step, 
 
 
 @inlined
-def _batch_weight(data, first, n_rows):
-    """Return the sum of the weights of a batch's samples, in float64 and in order."""
+def _batch_weight(data, first, n_rows, total):
+    """Return the sum of the weights of a batch's samples, in float64; add each to `total` too.
+
+    Both in order, so that neither depends on how batches are cut into blocks.
+    """
     if data.weights.size == 0:
+        total[SAMPLE_WEIGHTS] += n_rows
         return float(n_rows)
-    total = 0.0
+    batch_weight = 0.0
     for r in range(first, first + n_rows):
-        total += np.float64(data.weights[data.y_index[r]])
-    return total
+        weight = np.float64(data.weights[data.y_index[r]])
+        batch_weight += weight
+        total[SAMPLE_WEIGHTS] += weight
+    return batch_weight
 
 
 @inlined
@@ -63,8 +69,7 @@ def run(model, data, schedule, start, stop, batch_size, mode, scale, table, tota
     for k in range(len(table)):
         first = start + k * batch_size
         n_rows = min(batch_size, stop - first)
-        weight = _batch_weight(data, first, n_rows)
-        total[SAMPLE_WEIGHTS] += weight
+        weight = _batch_weight(data, first, n_rows, total)
         if scale == 0 and weight > 0:
             factor = like(1.0 / weight, model.w[0])
         else:
