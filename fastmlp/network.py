@@ -214,7 +214,8 @@ class Network:
             "glorot_uniform"; "glorot" is "glorot_uniform"), 1 / n_in ("lecun_normal",
             "lecun_uniform"; "lecun" is "lecun_normal"), or deviation 0.05 ("normal"), or lie in
             [-0.05, 0.05] ("uniform"). By default each layer takes what suits its activation: he
-            for relu, glorot for sigmoid, tanh and softmax, lecun otherwise.
+            for relu and its kind (leaky_relu, elu, gelu, silu, softplus), glorot for sigmoid, tanh,
+            softmax, hard_sigmoid and hard_tanh, lecun otherwise.
 
         Returns
         -------

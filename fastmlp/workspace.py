@@ -108,8 +108,8 @@ Program = tuple[tuple[int, int], ...]
 
 @cache
 def _phase_address(phase: int, model_type: Any, data_type: Any, number_type: Any) -> int:
-    i, f = types.int64, number_type
-    return address_of(PHASES[phase], (i, i, i, model_type, data_type, i, i, i, f, f))
+    i, f = types.int64, types.float64
+    return address_of(PHASES[phase], (i, i, i, model_type, data_type, i, i, i, number_type, f))
 
 
 @cache
@@ -265,7 +265,7 @@ class Workspace:
         counters = np.array([seed, 0, 0, *thresholds], np.int64)
         self.model.layers[:-1, batch.STORES] |= counters[dropout.THRESHOLDS + 1 :] > 0
         slopes = self.model.slopes
-        if slopes.size == 0:
+        if slopes.size == 0 and any(thresholds[1:]):
             slopes = allocate(self.model.outputs.size, self.net.dtype)
         self.model = self.model._replace(slopes=slopes, counters=counters)
         self.model.addresses[batch.DROPOUT] = _dropout_address(numba.typeof(slopes))

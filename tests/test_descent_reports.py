@@ -15,7 +15,7 @@ from scipy.optimize import OptimizeResult
 import fastmlp as fm
 from cases import same_bits
 from cases_descent import METHODS, every_solver, logistic, solve
-from fastmlp.solvers import reports
+from fastmlp import progress as bars
 
 # Results and callbacks -------------------------------------------------------------------------
 
@@ -206,7 +206,7 @@ def test_no_progress_where_it_is_not_wanted(progress, name, capfd):
 @pytest.mark.parametrize(("delay", "shown"), [(None, False), (0, True)])
 def test_progress_on_a_terminal_if_it_takes_long(name, delay, shown, monkeypatch):
     if delay is not None:
-        monkeypatch.setattr(reports, "PROGRESS_DELAY", delay)
+        monkeypatch.setattr(bars, "PROGRESS_DELAY", delay)
     monkeypatch.setattr(sys, "stderr", Terminal())
     case = logistic()
     solve(name, case.objective(), case.w)

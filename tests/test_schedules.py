@@ -13,7 +13,8 @@ from scipy.optimize import OptimizeResult
 import fastmlp as fm
 import naive
 from cases import problem, same_bits
-from fastmlp.solvers import orders, reports, trainers
+from fastmlp import progress as bars
+from fastmlp.solvers import orders, trainers
 
 N = 10
 SOLVERS = {"sgd": fm.sgd, "minibatch_sgd": fm.minibatch_sgd}
@@ -300,7 +301,7 @@ def test_no_progress_where_it_is_not_wanted(name, progress, data, capfd):
 @pytest.mark.parametrize(("delay", "shown"), [(None, False), (0, True)])
 def test_progress_on_a_terminal_if_it_takes_long(name, delay, shown, data, monkeypatch):
     if delay is not None:
-        monkeypatch.setattr(reports, "PROGRESS_DELAY", delay)
+        monkeypatch.setattr(bars, "PROGRESS_DELAY", delay)
     monkeypatch.setattr(sys, "stderr", Terminal())
     train(name, data)
     assert bool(sys.stderr.getvalue()) == shown

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import IO, TYPE_CHECKING, Any
 
 from fastmlp.callbacks.base import Callback, checked_path, optional_count, require_place
-from fastmlp.solvers.reports import progress_bar
+from fastmlp.progress import progress_bar
 
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult

@@ -35,8 +35,7 @@ class EarlyStopping(Callback):
         the solver computes.
     restore_best : bool, default=True
         At the end of the run, whatever ended it, write the parameters of the best epoch into
-        ``result.x``, and set ``result.best_epoch`` (1 for the first; 0 where there is none yet) and
-        ``result.best_value``. Not where the training loss is monitored: an epoch's mean loss is
+        ``result.x``. Not where the training loss is monitored: an epoch's mean loss is
         not that of the parameters it ended with, so the last ones are kept.
 
     Attributes
@@ -120,8 +119,7 @@ class EarlyStopping(Callback):
     def on_end(self, result: OptimizeResult) -> None:
         """Go back to the best epoch."""
         epoch, value, x = self._best
-        if self._restores:
-            result.best_epoch, result.best_value = epoch, value
+        result.best_epoch, result.best_value = epoch, value
         if x is not None:
             result.x[:] = x
             self._best = epoch, value, None  # the copy is not needed any more

@@ -127,8 +127,6 @@ def multiply_by_derivative(code, stores, A, S, a, D, d, ld, n_rows, n_vectors):
         rowwise.sigmoid_derivative(D, d, ld, A, a, ld, n_rows, n_vectors, 0)
     elif code == TANH:
         rowwise.tanh_derivative(D, d, ld, A, a, ld, n_rows, n_vectors, 0)
-    elif code == EXP:
-        rowwise.multiply(D, d, ld, A, a, ld, n_rows, n_vectors, 0)
 
 
 @inlined

@@ -35,6 +35,7 @@ WRITE, ACCUMULATE, UPDATE, WRITE_AND_APPLY = range(4)
 LOSSES, SLOPES, SAMPLE_WEIGHTS = range(3)
 N_TOTALS = 3
 
+LARGE = 2.0**64  # deltas multiplied by more than this might overflow
 DEPTH = 2048  # rows of a packed panel: it stays in the second-level cache
 CHUNK = 64  # rows of output between two passes of elementwise work: they stay in the first
 BLOCK = 4 * ROWS  # rows of weights whose gradient is in scratch at once
@@ -65,7 +66,8 @@ class Model(NamedTuple):
     sample_losses: np.ndarray  # (n_rows,) float64
     kept: np.ndarray  # (n_rows, 2, Z_STRIDE of layer 0): rows of Z_1 and of its tangent, or empty
     rule: np.int64  # code
-    # (n_states * n_params,) of the rule, and behind them, where wanted, the mean of iterates
+    # (n_states * n_params,) of the rule; behind them, where wanted, the mean of iterates, after
+    # what its sums have lost
     states: np.ndarray
     # (rules.N_COEFFICIENTS,) float64 of an update, and behind them what its phases sum up
     coefficients: np.ndarray
@@ -303,10 +305,13 @@ def loss(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale
     _, n_out, _, _, code, stores, _, _, z, ldz = model.layers[layer]
     r0, r1 = split(n_rows, n_workers, worker)
     at = z + r0 * ldz
+    # One over the sum of a batch's small weights may be too large: then weights come first.
+    weights_first = scale > LARGE
+    factor = like(1.0 if weights_first else scale, model.w[0])
     losses.losses_and_deltas(
         model.loss, model.loss_parameter, model.addresses[ELEMENTWISE], code,
         model.outputs, at, ldz, r1 - r0, n_out,
-        (data.labels, data.targets, data.y_index), start + r0, scale,
+        (data.labels, data.targets, data.y_index), start + r0, factor,
         model.deltas, model.sample_losses[r0:r1],
     )  # fmt: skip
     if not losses.takes_z(model.loss):
@@ -316,11 +321,12 @@ def loss(layer, worker, n_workers, model, data, start, n_rows, mode, step, scale
         )
     if data.weights.size > 0:
         for r in range(r0, r1):
-            weight = data.weights[data.y_index[start + r]]
+            weight = np.float64(data.weights[data.y_index[start + r]])
+            factor = like(weight * scale if weights_first else weight, model.w[0])
             model.sample_losses[r] = weight * model.sample_losses[r] if weight > 0 else 0
             d = model.deltas[z + r * ldz : z + r * ldz + n_out]
             for j in range(n_out):
-                d[j] = weight * d[j] if weight > 0 else 0
+                d[j] = factor * d[j] if weight > 0 else 0
 
 
 @kernel
@@ -328,7 +334,7 @@ def softmax(layer, worker, n_workers, model, data, start, n_rows, mode, step, sc
     """Turn the worker's rows of the output layer's Z into softmax(Z)."""
     _, n_out, _, _, _, _, _, _, z, ldz = model.layers[layer]
     r0, r1 = split(n_rows, n_workers, worker)
-    at, one = z + r0 * ldz, like(1, scale)
+    at, one = z + r0 * ldz, like(1, model.w[0])
     activations.softmax(
         model.outputs, at, ldz, r1 - r0, n_out, one, model.deltas, model.sample_losses[r0:r1]
     )

@@ -70,10 +70,10 @@ def run(model, data, schedule, start, stop, batch_size, mode, scale, table, tota
         first = start + k * batch_size
         n_rows = min(batch_size, stop - first)
         weight = _batch_weight(data, first, n_rows, total)
-        if scale == 0 and weight > 0:
-            factor = like(1.0 / weight, model.w[0])
-        else:
-            factor = like(scale, model.w[0])
+        if weight == 0 and n_rows > 0 and updates:  # as if there were no samples: nothing changes
+            done[0] += 1
+            continue
+        factor = 1 / weight if scale == 0 else scale
         step = like(table[k, 0], model.w[0])
         for i in range(table.shape[1] if model.coefficients.size > 0 else 0):
             model.coefficients[i] = table[k, i]

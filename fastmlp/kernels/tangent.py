@@ -187,7 +187,8 @@ def loss_tangent(layer, worker, n_workers, model, data, start, n_rows, mode, ste
     for r in range(r0, r1):
         row, t = z + r * ldz, half + z + r * ldz
         sample = data.y_index[start + r]
-        factor = scale * data.weights[sample] if data.weights.size > 0 else scale
+        weight = np.float64(data.weights[sample]) if data.weights.size > 0 else 1.0
+        factor = like(weight * scale, A[0])
         if model.loss == losses.CROSS_ENTROPY:
             _cross_entropy_tangent(A, row, t, n_out, factor, R, log_sums[r : r + 1])
         elif model.loss == losses.BINARY_CROSS_ENTROPY:

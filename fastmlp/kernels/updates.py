@@ -70,8 +70,9 @@ def max_norm(layer, worker, n_workers, model, data, start, n_rows, mode, step, s
         any_longer = False
         for j in range(n_columns):
             norm = np.sqrt(f[j])
-            any_longer |= norm > most
-            f[j] = most / norm if norm > most else 1
+            any_longer |= not norm <= most
+            # A norm that is not finite makes NaNs: the run ends as diverged, not with zeros.
+            f[j] = 1 if norm <= most else most / norm if norm < np.inf else np.nan
         if any_longer:
             for i in range(n_in):
                 at = w0 + i * n_out + j0
@@ -88,10 +89,15 @@ def average(layer, worker, n_workers, model, data, start, n_rows, mode, step, sc
         return
     n = n_params(model.layers)
     first, last = split(n, n_workers, worker)
-    mean = model.states[len(model.states) - n + first : len(model.states) - n + last]
+    at = len(model.states) - n
+    mean = model.states[at + first : at + last]
+    lost = model.states[at - n + first : at - n + last]
     w = model.w[first:last]
-    for j in range(len(w)):
-        mean[j] = fma(share, w[j] - mean[j], mean[j])
+    for j in range(len(w)):  # Kahan's summation: late changes are small
+        change = fma(share, w[j] - mean[j], lost[j])
+        moved = mean[j] + change
+        lost[j] = change - (moved - mean[j])
+        mean[j] = moved
 
 
 PHASES = {

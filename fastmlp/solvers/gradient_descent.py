@@ -12,6 +12,7 @@ import numpy as np
 from fastmlp import validation
 from fastmlp.kernels.updates import dot
 from fastmlp.objective import Evaluation, Objective, starting_point
+from fastmlp.progress import progress_bar
 from fastmlp.solvers import directions
 from fastmlp.solvers import line_search as line_searches
 from fastmlp.solvers.directions import Step
@@ -23,14 +24,13 @@ from fastmlp.solvers.reports import (
     Callback,
     Ended,
     History,
-    asks_to_stop,
     checked_callback,
     converged,
     diverged,
     finished,
     interrupted,
     out_of_iterations,
-    progress_bar,
+    reason_to_stop,
     stopped,
 )
 
@@ -262,9 +262,11 @@ class _Descent:
         if not bar.disable:
             bar.set_postfix(value=f"{self.state.value:.6g}", refresh=False)
             bar.update()
-        if self.callback is not None and asks_to_stop(self.callback, self.result()):
-            self._look_at_iterate()
-            raise stopped(self.state.nit)
+        if self.callback is not None:
+            reason = reason_to_stop(self.callback, self.result())
+            if reason is not None:
+                self._look_at_iterate()
+                raise stopped(self.state.nit, reason)
         if found.outcome is Outcome.ENDLESS:
             self._end_if_converged()
             raise Ended(DIVERGED, f"Diverged: {found.outcome.value}")

@@ -11,6 +11,7 @@ import numpy as np
 
 from fastmlp import validation
 from fastmlp.objective import Evaluation, Objective, starting_point
+from fastmlp.progress import progress_bar
 from fastmlp.solvers.reports import (
     DIVERGED,
     DONE,
@@ -19,14 +20,13 @@ from fastmlp.solvers.reports import (
     Callback,
     Ended,
     History,
-    asks_to_stop,
     checked_callback,
     converged,
     diverged,
     finished,
     interrupted,
     out_of_iterations,
-    progress_bar,
+    reason_to_stop,
     stopped,
 )
 
@@ -140,8 +140,10 @@ class _Run:
             if not bar.disable:
                 bar.set_postfix(value=f"{self.state[1].value:.6g}", refresh=False)
                 bar.update()
-            if self.callback is not None and asks_to_stop(self.callback, self.result()):
-                raise stopped(self.nit)
+            if self.callback is not None:
+                reason = reason_to_stop(self.callback, self.result())
+                if reason is not None:
+                    raise stopped(self.nit, reason)
             self._end_if_converged()
 
         try:

@@ -1,8 +1,7 @@
-"""What solvers tell while they run and in the end: history, progress bar, callback, status."""
+"""What solvers tell while they run and in the end: history, callbacks, status."""
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -20,8 +19,6 @@ Callback = Callable[["OptimizeResult"], object]
 # Statuses of results: those below SUCCEEDED are successes.
 DONE, STOPPED, INTERRUPTED, DIVERGED, OUT_OF_ITERATIONS, NO_PROGRESS, FAILED = range(7)
 SUCCEEDED = 2
-# A progress bar is worth showing once the work has lasted so many seconds.
-PROGRESS_DELAY = 1.0
 
 
 class Ended(Exception):
@@ -68,7 +65,10 @@ class History:
 def checked_callback(callback: Any) -> Callback | None:
     """Return the callback, if it can be called."""
     if callback is not None and not callable(callback):
-        raise TypeError(f"callback must be callable or None; got {callback!r}")
+        raise TypeError(
+            f"callback must be callable or None; got {callback!r}. Objects of fastmlp.callbacks "
+            "are for sgd and minibatch_sgd"
+        )
     checked: Callback | None = callback
     return checked
 
@@ -80,11 +80,6 @@ def reason_to_stop(callback: Callback, state: OptimizeResult) -> str | None:
     except StopIteration as stop:
         return stop.value if isinstance(stop.value, str) else ""
     return "" if isinstance(answer, (bool, np.bool_)) and answer else None
-
-
-def asks_to_stop(callback: Callback, result: OptimizeResult) -> bool:
-    """Call back; return whether the answer is to stop."""
-    return reason_to_stop(callback, result) is not None
 
 
 _METHODS = ("on_start", "on_steps", "on_epoch_end", "on_end")
@@ -201,24 +196,14 @@ def out_of_iterations(n: int) -> Ended:
     return Ended(OUT_OF_ITERATIONS, f"Out of iterations: {n} made.")
 
 
-def stopped(n: int) -> Ended:
-    """Return the end of a solver whose callback asked for it."""
-    return Ended(STOPPED, f"Stopped by the callback after iteration {n}.")
+def stopped(n: int, reason: str) -> Ended:
+    """Return the end of a solver whose callback asked for it, with a reason or none."""
+    return Ended(STOPPED, reason or f"Stopped by the callback after iteration {n}.")
 
 
 def interrupted(n: int) -> Ended:
     """Return the end of a solver that heard Ctrl-C."""
     return Ended(INTERRUPTED, f"Interrupted after {n} iterations.")
-
-
-def progress_bar(progress: bool | None, total: int | None, unit: str) -> Any:
-    """Return a bar, shown where asked for, or by default on a terminal after a while."""
-    from tqdm import tqdm
-
-    terminal = sys.stderr is not None and sys.stderr.isatty()
-    show = terminal if progress is None else progress and sys.stderr is not None
-    delay = PROGRESS_DELAY if progress is None else 0
-    return tqdm(total=total, unit=f" {unit}", unit_scale=True, disable=not show, delay=delay)
 
 
 def finished(

@@ -338,7 +338,7 @@ def resolve(step: Any) -> StepSizes:
     ----------
     step : float, schedule or callable
         A callable of the update number must return a finite number, not negative. It is asked once
-        for each, in order.
+        for each, in order; for k = 0 more often where it has a warm-up.
     """
     return _schedule("step", step).begin()
 

@@ -56,7 +56,7 @@ max_norm, average, validation, scoring, patience, min_improvement, rng, callback
         As in `minibatch_sgd`, with batches of one sample.
     sample_weight : array-like of shape (n_samples,), optional
         Not negative, not all zero. They multiply the samples' gradients; one of weight 0 changes
-        nothing, though it counts as an update.
+        nothing, though it counts as an update for the step size.
 
     Returns
     -------
@@ -161,7 +161,8 @@ def minibatch_sgd(
         Of the losses of a batch: ``sum_i s_i e_i / sum_i s_i`` or ``sum_i s_i e_i``, with the
         weights s_i of its samples.
     sample_weight : array-like of shape (n_samples,), optional
-        Not negative, not all zero. Weight 0 equals leaving the sample out of its batch.
+        Not negative, not all zero. Weight 0 equals leaving the sample out of its batch; a batch in
+        which all have it changes nothing, though it counts as an update.
     class_weight : dict or "balanced", optional
         For labels: a weight for each, 1 where none is given, or "balanced" for weights inversely
         proportional to the classes' frequencies. Multiplies `sample_weight`.
@@ -189,7 +190,7 @@ def minibatch_sgd(
     scoring : str or callable, optional
         A score of the validation samples, the greater the better: the name of a scikit-learn
         scorer, or ``scorer(model, X, y)`` with a model that has ``predict`` and, for probabilities,
-        ``predict_proba``.
+        ``predict_proba``. Weights are not passed to it.
     patience : int, optional
         Stop after so many epochs without an improvement of the validation score, the validation
         loss or, without validation, the mean training loss. With validation, the best epoch's
@@ -215,7 +216,7 @@ def minibatch_sgd(
         status is 0 or 1; ``message``; ``history`` with arrays of one entry for each complete epoch:
         ``loss``, ``step`` (the last step size), ``seconds`` (since the start), ``validation_loss``
         and ``validation_score`` where there are any. With `average`, ``iterate`` is the last
-        iterate; with `patience`, ``best_epoch`` is the number of the best epoch.
+        iterate; with `patience`, ``best_epoch`` (from 1) and ``best_value`` tell of the best epoch.
         The same seed gives the same bits, for any number of threads.
 
     Warns

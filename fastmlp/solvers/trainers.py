@@ -65,6 +65,7 @@ class Trainer:
         self.parameters = self.buffer[: net.n_params]
         self.done = np.zeros(1, np.int64)
         self.seconds_per_sample = flops(net) / GUESSED_SPEED + GUESSED_OVERHEAD
+        self._has_run = False
 
     @property
     def result(self) -> np.ndarray:
@@ -77,6 +78,9 @@ class Trainer:
         return max(1, int(samples / self.batch_size)) * self.batch_size
 
     def _timed(self, n_samples: int, began: float) -> None:
+        if not self._has_run:  # it may have been compiled meanwhile
+            self._has_run = True
+            return
         self.seconds_per_sample = max((time.perf_counter() - began) / n_samples, 1e-9)
 
 
@@ -121,7 +125,8 @@ class BatchTrainer(Trainer):
         self.workspace = Workspace(net, min(batch_size, block_rows(net)), self.buffer, "gradient")
         self.averages = updates.average_from is not None
         if not updates.is_plain:
-            n_vectors = updates.rule.n_states + self.averages
+            # A mean of iterates takes a second vector, for what its sums lose.
+            n_vectors = updates.rule.n_states + 2 * self.averages
             self.workspace.begin_updates(updates.rule.code, n_vectors)
         if dropout is not None:
             self.workspace.begin_dropout(dropout.probabilities, dropout.seed)
@@ -185,11 +190,15 @@ class BatchTrainer(Trainer):
         self, data_of: DataOf, index: np.ndarray, row: np.ndarray, total: np.ndarray
     ) -> None:
         """Do one update, of these coefficients, from the samples of `index`; add to `total`."""
+        weight = float(len(index)) if self.weights is None else sum_of(self.weights, index)
+        if weight == 0:  # as if there were no samples: nothing changes
+            self.done += 1
+            return
         self._have_gradient()
         counters = self.workspace.model.counters
         counters[N_UPDATES : N_UPDATES + 1] = self.done
         no_step, uncounted = np.zeros((1, 1)), np.zeros(1, np.int64)
-        scale = self._scale(index)
+        scale = 1 / weight if self.mean else 1.0
         first, mode = 0, batch.WRITE
         while first < len(index):
             rows = max(ROWS, int(RUN_SECONDS / self.seconds_per_sample))
@@ -215,10 +224,3 @@ class BatchTrainer(Trainer):
                     self.workspace.model, data, schedule, 0, 0, 1, batch.WRITE_AND_APPLY, scale,
                     row, total, self.done,
                 )  # fmt: skip
-
-    def _scale(self, index: np.ndarray) -> float:
-        """Return what the deltas of these samples are multiplied by."""
-        if not self.mean:
-            return 1.0
-        weight = len(index) if self.weights is None else sum_of(self.weights, index)
-        return 1 / weight if weight > 0 else 0.0

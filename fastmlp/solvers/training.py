@@ -13,6 +13,7 @@ import numpy as np
 from fastmlp import validation
 from fastmlp.callbacks import EarlyStopping
 from fastmlp.kernels import batch
+from fastmlp.progress import checked_progress, progress_bar
 from fastmlp.solvers import orders, schedules
 from fastmlp.solvers.holdout import Holdout
 from fastmlp.solvers.reports import (
@@ -25,7 +26,6 @@ from fastmlp.solvers.reports import (
     Ended,
     History,
     finished,
-    progress_bar,
 )
 from fastmlp.solvers.trainers import BatchTrainer, Dropout, SampleTrainer
 from fastmlp.solvers.updates import Updates
@@ -119,20 +119,35 @@ class Settings:
 
 def train(net: Network, X: Any, y: Any, w: Any, settings: Settings) -> OptimizeResult:
     """Check the arguments, do the epochs, and return the result."""
-    return _Run(net, X, y, w, settings).result()
+    rng = validation.generator(settings.rng)
+    before = rng.bit_generator.state
+    try:
+        run = _Run(net, X, y, w, settings, rng)
+    except BaseException:
+        rng.bit_generator.state = before  # it may be the caller's
+        raise
+    return run.result()
 
 
 class _Run:
-    def __init__(self, net: Network, X: Any, y: Any, w: Any, settings: Settings) -> None:
+    def __init__(
+        self,
+        net: Network,
+        X: Any,
+        y: Any,
+        w: Any,
+        settings: Settings,
+        rng: np.random.Generator,
+    ) -> None:
         net.require_derivatives()
+        settings.updates.require_range(net.dtype)
         rule = settings.updates.rule
         self.epochs = validation.count("epochs", settings.epochs)
-        self.progress = settings.progress
+        self.progress = checked_progress(settings.progress)
         self.schedule = schedules.resolve(
             rule.default_step if settings.step is None else settings.step
         )
         kind = validation.one_of("order", settings.order, orders.KINDS)
-        rng = validation.generator(settings.rng)
         self.callbacks = Callbacks(settings.callback, *_early_stopping(settings))
         w = validation.parameters(net, w)
         X = validation.features(net, X)
@@ -143,7 +158,8 @@ class _Run:
             net, settings.validation, settings.scoring, X, y, weights, rng, settings.class_weight
         )
         self.held_out = [] if settings.validation is None else ["validation_loss"]
-        self.held_out += [] if settings.scoring is None else ["validation_score"]
+        if settings.scoring is not None:
+            self.held_out += ["validation_score"]
         self.samples = Samples(net, X, y, weights, self.holdout.train_rows)
         self.trainer = _trainer(net, w, self.samples, settings, rng)
         self.order = orders.Order(kind, len(self.samples), rng)
@@ -157,7 +173,9 @@ class _Run:
         n_steps = self.epochs * -(-len(self.samples) // self.trainer.batch_size)
         self.began = time.perf_counter()
         try:
-            self.callbacks.start(self._state(math.nan, epochs=self.epochs, n_steps=n_steps))
+            if self.callbacks:
+                more = {"epochs": self.epochs, "n_steps": n_steps}
+                self.callbacks.start(self._state(math.nan, **more))
             end = self._train()
         except BaseException as error:  # of a callback or a schedule
             message = f"Ended by {type(error).__name__}."
@@ -231,7 +249,7 @@ class _Run:
     def _mean_loss(self) -> float:
         """Return the mean loss of the epoch's samples so far."""
         weight = float(self.total[batch.SAMPLE_WEIGHTS])
-        return float(self.total[batch.LOSSES]) / weight if weight > 0 else 0.0
+        return float(self.total[batch.LOSSES]) / weight if weight > 0 else math.nan
 
     def _state(self, loss: float, **more: Any) -> OptimizeResult:
         from scipy.optimize import OptimizeResult
@@ -272,11 +290,17 @@ def _trainer(
 ) -> SampleTrainer | BatchTrainer:
     n, size, rule = len(samples), settings.batch_size, settings.updates.rule
     size = n if size is None else min(validation.count("batch_size", size), n)
-    if rule.needs_all_samples and size < n:
-        raise ValueError(
-            f"{rule!r} needs all samples in a batch; got batches of {size} of {n} samples"
-        )
     dropout = _dropout(net, settings.dropout, rng)
+    if rule.needs_all_samples:
+        if size < n:
+            raise ValueError(
+                f"{rule!r} needs all samples in a batch; got batches of {size} of {n} samples"
+            )
+        if settings.order == "replacement" or dropout is not None:
+            raise ValueError(
+                f"{rule!r} needs the same samples and units in each update; got "
+                f"order={settings.order!r}, dropout={settings.dropout!r}"
+            )
     if settings.per_sample and settings.updates.is_plain and dropout is None:
         return SampleTrainer(net, w)
     mean = settings.reduction == "mean"
@@ -288,6 +312,11 @@ def _dropout(net: Network, value: Any, rng: np.random.Generator) -> Dropout | No
     if validation.is_number(value):
         given = [value]
         probabilities = [0.0] + [value] * (net.n_layers - 1)
+        if net.n_layers == 1 and value != 0:
+            raise ValueError(
+                f"dropout={value!r} is for hidden layers, and there are none; for the inputs give "
+                f"[{value!r}]"
+            )
     elif isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, str):
         given = probabilities = list(value)
         if len(given) != net.n_layers:

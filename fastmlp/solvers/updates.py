@@ -36,6 +36,16 @@ class Updates:
     max_norm: float = math.inf
     average_from: int | None = None
 
+    def require_range(self, dtype: np.dtype[Any]) -> None:
+        """Raise ValueError where a penalty would be infinite in a dtype, or a bound 0."""
+        for name in ("l1", "l2", "clip_value", "clip_norm", "max_norm"):
+            value = getattr(self, name)
+            with np.errstate(over="ignore", under="ignore"):
+                rounded = dtype.type(value)
+            too_large = np.isinf(rounded) and value < math.inf
+            if too_large or (rounded == 0 and name not in ("l1", "l2")):
+                raise ValueError(f"{name} is {value!r}, beyond the range of {dtype}")
+
     @property
     def is_plain(self) -> bool:
         """Whether an update is ``w <- w - step g`` and nothing more."""
