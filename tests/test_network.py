@@ -14,6 +14,7 @@ HIDDEN = (
     *("identity", "relu", "sigmoid", "tanh", "step", "sign", "leaky_relu", "elu", "gelu", "silu"),
     *("softplus", "hard_sigmoid", "hard_tanh", "exp"),
 )
+PAIRED = ("sigmoid", "exp")  # with losses of their own
 OUTPUTS = (*HIDDEN, "softmax")
 LOSSES = ("squared_error", "half_squared_error", "binary_cross_entropy", "cross_entropy")
 
@@ -55,7 +56,8 @@ def test_one_name_is_for_every_hidden_layer():
         ({"loss": "cross_entropy"}, "softmax", "cross_entropy"),
         ({"output": "softmax"}, "softmax", "cross_entropy"),
         ({"output": "sigmoid"}, "sigmoid", "binary_cross_entropy"),
-        *(({"output": name}, name, "squared_error") for name in HIDDEN if name != "sigmoid"),
+        ({"output": "exp"}, "exp", "poisson"),
+        *(({"output": name}, name, "squared_error") for name in HIDDEN if name not in PAIRED),
         *(
             ({"output": name, "loss": loss}, name, loss)
             for name in OUTPUTS
