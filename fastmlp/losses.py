@@ -237,9 +237,9 @@ def with_output(output: str | None, loss: str | Loss | None) -> tuple[str, Loss]
 def _number(name: str, value: Any, expected: str, fits: Callable[[float], bool]) -> float:
     if not validation.is_number(value):
         raise TypeError(f"{name} must be {expected}; got {value!r}")
-    number = float(value)
+    number = validation.as_float(value)
     if not (math.isfinite(number) and fits(number)):
-        raise ValueError(f"{name} must be {expected}; got {value!r}")
+        raise ValueError(f"{name} must be {expected}; got {validation.shown(value)}")
     return number
 
 

@@ -80,23 +80,33 @@ def not_negative(name: str, value: object) -> float:
     """Return `value` as a float that is finite, 0 or more."""
     if not is_number(value):
         raise TypeError(f"{name} must be a number, 0 or more; got {value!r}")
-    number = float(value)  # type: ignore[arg-type]
+    number = as_float(value)
     if not (math.isfinite(number) and number >= 0):
-        raise ValueError(f"{name} must be finite, 0 or more; got {value!r}")
+        raise ValueError(f"{name} must be finite, 0 or more; got {shown(value)}")
     return number
+
+
+def as_float(value: Any) -> float:
+    """Return a number as a float: infinity for an int beyond the floats."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def shown(value: object) -> str:
+    """Return how an error message shows a value: not by hundreds of digits."""
+    return "a huge int" if isinstance(value, int) and abs(value) >= 10**50 else repr(value)
 
 
 def positive(name: str, value: object, below: float = math.inf) -> float:
     """Return `value` as a float that is positive and below a limit, or finite."""
     if not is_number(value):
         raise TypeError(f"{name} must be a positive number; got {value!r}")
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except OverflowError:  # an int beyond the floats
-        number = math.inf
+    number = as_float(value)
     if not 0 < number < below:
         expected = "finite" if below == math.inf else f"below {below:g}"
-        raise ValueError(f"{name} must be positive and {expected}; got {value!r}")
+        raise ValueError(f"{name} must be positive and {expected}; got {shown(value)}")
     return number
 
 

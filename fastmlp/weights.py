@@ -53,7 +53,14 @@ def combined(
         weights = validation.weights(name, factors, len(y), dtype)
     if weights is None:
         return None
-    return (_about_one(weights) if is_mean else weights).astype(net.dtype)
+    if is_mean:
+        return _about_one(weights).astype(net.dtype)
+    rounded: np.ndarray = weights.astype(net.dtype)
+    if not rounded.any():
+        raise ValueError(
+            f"sample_weight is at most {weights.max()}, below the range of {net.dtype}"
+        )
+    return rounded
 
 
 def total_weight(weights: np.ndarray | None, n_samples: int) -> float:

@@ -238,9 +238,12 @@ def train(
             k, batch = len(iterates) - 1, indices[start : start + batch_size]
             sizes = [(len(batch), n) for n in net.widths[:-1]]
             drawn = [masks(k, i, *size) if masks else 1.0 for i, size in enumerate(sizes)]
+            if not s[batch].any():  # as if there were no samples
+                iterates.append(w)
+                continue
             g, e = batch_gradient(net, w, X[batch], y[batch], s[batch], drawn)
             total += s[batch] @ e
-            if reduction == "mean" and s[batch].any():
+            if reduction == "mean":
                 g = g / s[batch].sum()
             g = clip(g, clip_value, clip_norm)
             g = g + np.where(weights, l2 * w + l1 * np.sign(w), 0.0)

@@ -70,6 +70,7 @@ class ProgressBar(Callback):
     def on_end(self, result: OptimizeResult) -> None:
         """Leave the bar where it is."""
         self._bar.close()
+        del self._bar
 
     def _move(self, n: int, **values: float) -> None:
         shown = {name: f"{value:.4g}" for name, value in values.items()}
@@ -105,6 +106,7 @@ class _Log(Callback):
         """Close the file."""
         if self._file is not None:
             self._file.close()
+            self._file = None
 
     def _record(self, state: OptimizeResult, further: Mapping[str, float | None]) -> None:
         if self._file is None:

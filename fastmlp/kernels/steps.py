@@ -7,6 +7,7 @@ from numba import prange
 
 from fastmlp.kernels import dropout, rules
 from fastmlp.kernels.batch import (
+    AVERAGE,
     LOSS,
     LOSSES,
     SAMPLE_WEIGHTS,
@@ -70,9 +71,7 @@ def run(model, data, schedule, start, stop, batch_size, mode, scale, table, tota
         first = start + k * batch_size
         n_rows = min(batch_size, stop - first)
         weight = _batch_weight(data, first, n_rows, total)
-        if weight == 0 and n_rows > 0 and updates:  # as if there were no samples: nothing changes
-            done[0] += 1
-            continue
+        is_empty = weight == 0 and n_rows > 0 and updates  # as if there were no samples
         factor = 1 / weight if scale == 0 else scale
         step = like(table[k, 0], model.w[0])
         for i in range(table.shape[1] if model.coefficients.size > 0 else 0):
@@ -81,6 +80,8 @@ def run(model, data, schedule, start, stop, batch_size, mode, scale, table, tota
             model.counters[dropout.N_UPDATES] = done[0]
         for p in range(len(schedule)):
             phase, layer, n_workers = schedule[p]
+            if is_empty and phase != AVERAGE:
+                continue
             if n_workers > 1:
                 _share_out(phase, layer, n_workers, model, data, first, n_rows, mode, step, factor)
             else:

@@ -64,7 +64,7 @@ class Holdout:
         rng: np.random.Generator,
         class_weight: Any = None,
     ) -> None:
-        self._score = scores.scorer(scoring)
+        self._scoring, self._score = scoring, scores.scorer(scoring)
         self.train_rows: np.ndarray | None = None
         self._passes: Passes | None = None
         if validation is None:
@@ -92,6 +92,15 @@ class Holdout:
         self._divisor = total_weight(weights, len(X))
         if self._score is not None:
             self._targets = scores.targets(net, y)
+
+    def check(self, w: np.ndarray) -> None:
+        """Score w once where scikit-learn does it: raise now what it would raise after an epoch.
+
+        Not by a function of the user's, which may count its calls.
+        """
+        by_sklearn = type(self._scoring).__module__.startswith("sklearn.")
+        if isinstance(self._scoring, str) or by_sklearn:
+            self.evaluate(w)
 
     def evaluate(self, w: np.ndarray) -> tuple[float, float]:
         """Return the weighted mean loss at w, and the score: NaN where there is none.

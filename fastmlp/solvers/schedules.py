@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 from fastmlp import validation
 from fastmlp.solvers import step_sizes
 from fastmlp.solvers.step_sizes import Schedule, StepSizes
@@ -154,7 +156,7 @@ def step_decay(
         got = "neither" if every is None else "both"
         raise ValueError(f"give either every or milestones; got {got}")
     if milestones is None:
-        return step_sizes.StepDecay(c, factor, every=validation.count("every", every))
+        return step_sizes.StepDecay(c, factor, every=_count("every", every))
     return step_sizes.StepDecay(c, factor, milestones=_milestones(milestones))
 
 
@@ -173,7 +175,7 @@ def linear(c: float, n_steps: int, least: float = 0.0) -> Schedule:
         0 .. c.
     """
     c = validation.positive("c", c)
-    n_steps = validation.count("n_steps", n_steps)
+    n_steps = _count("n_steps", n_steps)
     return step_sizes.Linear(c, n_steps, _share("least", least, c))
 
 
@@ -205,9 +207,9 @@ def cosine(c: float, period: int, least: float = 0.0, growth: int = 1) -> Schedu
     cosine(0.1, period=1000, growth=2)  # Robbins-Monro: no
     """
     c = validation.positive("c", c)
-    period = validation.count("period", period)
+    period = _count("period", period)
     least = _share("least", least, c)
-    return step_sizes.Cosine(c, period, least, validation.count("growth", growth))
+    return step_sizes.Cosine(c, period, least, _count("growth", growth))
 
 
 def one_cycle(
@@ -246,12 +248,12 @@ def one_cycle(
     """
     return step_sizes.OneCycle(
         validation.positive("c_max", c_max),
-        validation.count("n_steps", n_steps),
+        _count("n_steps", n_steps),
         _share("rise", rise),
         _share("first", first),
         _share("last", last),
         validation.one_of("anneal", anneal, ANNEALS),
-        bool(three_phase),
+        _three_phase(three_phase, rise),
     )
 
 
@@ -290,10 +292,10 @@ def reduce_on_plateau(
     """
     c = validation.positive("c", c)
     factor = validation.positive("factor", factor, below=1.0)
-    patience = validation.count("patience", patience, least=0)
+    patience = _count("patience", patience, least=0)
     if (threshold := validation.not_negative("threshold", threshold)) >= 1:
         raise ValueError(f"threshold must be below 1; got {threshold!r}")
-    cooldown = validation.count("cooldown", cooldown, least=0)
+    cooldown = _count("cooldown", cooldown, least=0)
     least = _share("least", least, c)
     return step_sizes.ReduceOnPlateau(c, factor, patience, threshold, cooldown, least)
 
@@ -328,7 +330,7 @@ def warm_up(
     warm_up(inverse(0.5), n_steps=100)  # Robbins-Monro: yes
     """
     inner = _schedule("schedule", schedule)
-    return step_sizes.WarmUp(inner, validation.count("n_steps", n_steps), _share("first", first))
+    return step_sizes.WarmUp(inner, _count("n_steps", n_steps), _share("first", first))
 
 
 def resolve(step: Any) -> StepSizes:
@@ -343,20 +345,38 @@ def resolve(step: Any) -> StepSizes:
     return _schedule("step", step).begin()
 
 
+def _count(name: str, value: object, least: int = 1) -> int:
+    """Return a number of updates or epochs, which the arrays of them can hold."""
+    number = validation.count(name, value, least)
+    if number > 2**62:
+        raise ValueError(f"{name} must be at most 2**62; got {validation.shown(value)}")
+    return number
+
+
 def _schedule(name: str, value: Any) -> Schedule:
     if isinstance(value, Schedule):
         return value
     if callable(value):
+        if isinstance(value, type) or getattr(value, "__module__", None) == __name__:
+            raise TypeError(f"{name} must be a schedule: write {value.__name__}(...)")
         return step_sizes.Custom(value)
     if not validation.is_number(value):
         raise TypeError(f"{name} must be a number, a schedule or a callable; got {value!r}")
     return step_sizes.Constant(validation.positive(name, value))
 
 
+def _three_phase(value: Any, rise: float) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"three_phase must be True or False; got {value!r}")
+    if value and rise > 0.5:
+        raise ValueError(f"rise must be at most 0.5 for three phases; got {rise!r}")
+    return bool(value)
+
+
 def _milestones(value: Any) -> tuple[int, ...]:
     if isinstance(value, str) or not hasattr(value, "__iter__"):
         raise TypeError(f"milestones must be a sequence of integers; got {value!r}")
-    listed = tuple(validation.count(f"milestones[{i}]", k, least=0) for i, k in enumerate(value))
+    listed = tuple(_count(f"milestones[{i}]", k, least=0) for i, k in enumerate(value))
     if not listed or any(later < earlier for earlier, later in pairwise(listed)):
         raise ValueError(f"milestones must be one number or more, in order; got {listed!r}")
     return listed

@@ -47,7 +47,10 @@ def scorer(scoring: Any) -> Score | None:
         )
 
     def score(model: Model, X: np.ndarray, y: np.ndarray) -> float:
-        value = given(model, X, y)
+        try:
+            value = given(model, X, y)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise type(error)(f"scoring={scoring!r}: {error}") from error
         if not validation.is_number(value):
             raise TypeError(f"scoring must return a number, or NaN for no score; got {value!r}")
         if np.isinf(value):

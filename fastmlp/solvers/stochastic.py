@@ -183,7 +183,8 @@ def minibatch_sgd(
         After each update, the weights into a unit are scaled to this Euclidean norm where theirs
         is larger.
     average : bool or int, default=False
-        Whether the result is the mean of the iterates, of all or of those after so many updates.
+        Whether the result is the mean of the iterates: True for all, an int for those after so many
+        updates.
     validation : tuple (X, y), tuple (X, y, sample_weight) or float, optional
         Samples to compute the loss of after each epoch, or the fraction of the samples to set apart
         for it, drawn by `rng`: of each class its part where y are labels.
@@ -209,8 +210,9 @@ def minibatch_sgd(
     Returns
     -------
     scipy.optimize.OptimizeResult
-        ``x`` parameters; ``fun`` mean loss of the last complete epoch, each sample's loss taken
-        just before the update it takes part in; ``nit`` updates made; ``n_epochs`` complete epochs;
+        ``x`` parameters; ``fun`` mean training loss of the last complete epoch, each sample's loss
+        taken just before the update it takes part in: so not the loss at ``x``, least of all where
+        ``x`` is of an earlier epoch or a mean; ``nit`` updates made; ``n_epochs`` complete epochs;
         ``status`` 0: all epochs done, 1: stopped by a callback or for want of improvement, 2:
         interrupted by Ctrl-C, 3: diverged (a loss or parameter was not finite); ``success`` whether
         status is 0 or 1; ``message``; ``history`` with arrays of one entry for each complete epoch:

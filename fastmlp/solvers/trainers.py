@@ -191,8 +191,8 @@ class BatchTrainer(Trainer):
     ) -> None:
         """Do one update, of these coefficients, from the samples of `index`; add to `total`."""
         weight = float(len(index)) if self.weights is None else sum_of(self.weights, index)
-        if weight == 0:  # as if there were no samples: nothing changes
-            self.done += 1
+        if weight == 0:
+            self._run_apply(data_of(index[:1]), 1, 1.0, row, total)
             return
         self._have_gradient()
         counters = self.workspace.model.counters
@@ -217,10 +217,15 @@ class BatchTrainer(Trainer):
             del data  # before the next block is converted
         counters[FIRST_ROW : FIRST_ROW + 1] = 0
         if np.isfinite(total[batch.LOSSES]):
-            data = data_of(index[:0])
-            with workers() as n_workers:
-                schedule = self.workspace.schedule(1, n_workers, self._apply)
-                run(
-                    self.workspace.model, data, schedule, 0, 0, 1, batch.WRITE_AND_APPLY, scale,
-                    row, total, self.done,
-                )  # fmt: skip
+            self._run_apply(data_of(index[:0]), 0, scale, row, total)
+
+    def _run_apply(
+        self, data: batch.Data, n_rows: int, scale: float, row: np.ndarray, total: np.ndarray
+    ) -> None:
+        """Do one update from the gradient in the buffer; none where the one sample weighs 0."""
+        with workers() as n_workers:
+            schedule = self.workspace.schedule(1, n_workers, self._apply)
+            run(
+                self.workspace.model, data, schedule, 0, n_rows, 1, batch.WRITE_AND_APPLY, scale,
+                row, total, self.done,
+            )  # fmt: skip

@@ -13,6 +13,7 @@ import numpy as np
 from fastmlp import validation
 from fastmlp.callbacks import EarlyStopping
 from fastmlp.kernels import batch
+from fastmlp.network import Network
 from fastmlp.progress import checked_progress, progress_bar
 from fastmlp.solvers import orders, schedules
 from fastmlp.solvers.holdout import Holdout
@@ -34,8 +35,6 @@ from fastmlp.workspace import samples
 
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
-
-    from fastmlp.network import Network
 
 # X of another dtype or layout is converted in runs of about so many bytes, or one batch.
 CONVERTED_BYTES = 4 * 2**20
@@ -119,6 +118,8 @@ class Settings:
 
 def train(net: Network, X: Any, y: Any, w: Any, settings: Settings) -> OptimizeResult:
     """Check the arguments, do the epochs, and return the result."""
+    if not isinstance(net, Network):
+        raise TypeError(f"net must be a fastmlp.Network; got {net!r}")
     rng = validation.generator(settings.rng)
     before = rng.bit_generator.state
     try:
@@ -160,6 +161,7 @@ class _Run:
         self.held_out = [] if settings.validation is None else ["validation_loss"]
         if settings.scoring is not None:
             self.held_out += ["validation_score"]
+            self.holdout.check(w)
         self.samples = Samples(net, X, y, weights, self.holdout.train_rows)
         self.trainer = _trainer(net, w, self.samples, settings, rng)
         self.order = orders.Order(kind, len(self.samples), rng)
@@ -202,11 +204,9 @@ class _Run:
         return end if validation.all_finite(self.trainer.parameters) else self._diverged()
 
     def _diverged(self) -> Ended:
-        return Ended(
-            DIVERGED,
-            f"Diverged after {self.trainer.done[0]} updates: the loss or a parameter is not "
-            "finite. A smaller step may help.",
-        )
+        n = self.trainer.done[0]
+        what = f"Diverged after {n} updates: the loss or a parameter is not finite."
+        return Ended(DIVERGED, f"{what} A smaller step may help." if n > 0 else what)
 
     def _epoch(self, bar: Any) -> None:
         n, size = len(self.samples), self.trainer.batch_size
@@ -294,7 +294,8 @@ def _trainer(
     if rule.needs_all_samples:
         if size < n:
             raise ValueError(
-                f"{rule!r} needs all samples in a batch; got batches of {size} of {n} samples"
+                f"{rule!r} needs all samples in a batch (minibatch_sgd with batch_size=None); got "
+                f"batches of {size} of {n} samples"
             )
         if settings.order == "replacement" or dropout is not None:
             raise ValueError(
@@ -336,9 +337,9 @@ def _dropout(net: Network, value: Any, rng: np.random.Generator) -> Dropout | No
 
 def _early_stopping(settings: Settings) -> tuple[EarlyStopping, ...]:
     if settings.patience is None:
-        if settings.min_improvement != 0:
+        if validation.not_negative("min_improvement", settings.min_improvement) > 0:
             raise ValueError(
-                f"min_improvement needs patience; got {settings.min_improvement!r} and None"
+                f"min_improvement={settings.min_improvement!r} needs patience; got patience=None"
             )
         return ()
     return (EarlyStopping(settings.patience, settings.min_improvement),)

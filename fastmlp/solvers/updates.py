@@ -102,4 +102,4 @@ def _bound(name: str, value: Any) -> float:
 def _average_from(average: Any) -> int | None:
     if isinstance(average, (bool, np.bool_)):
         return 0 if average else None
-    return validation.count("average", average, least=0)
+    return min(validation.count("average", average, least=0), 2**62)
