@@ -13,9 +13,20 @@ import numpy as np
 import fastmlp as fm
 from bench.peak import flops_of_one_core
 from bench.start import starts
+from bench.training import OPTIMIZERS
 from bench.works import WORKS, Ours, n_cores, samples_per_second
 
 LABELLED = {"hidden": "relu", "output": "softmax"}
+OPTIONS = {
+    **{rule: {"rule": rule} for rule in OPTIMIZERS},
+    "schedule": {"step": lambda k: 1e-3 / (k + 1)},
+    "dropout": {"dropout": 0.5},
+    "clip_value": {"clip_value": 1.0},
+    "clip_norm": {"clip_norm": 1.0},
+    "max_norm": {"max_norm": 1.0},
+    "average": {"average": True},
+    "validation": {"validation": 0.1},
+}
 
 
 class Training:
@@ -49,6 +60,27 @@ class Training:
         return flops / (n_cores() * statistics.mean(peaks))
 
     track_fraction_of_peak.unit = "of the FMA peak"
+
+    def peakmem_epoch(self, name):
+        self.train(1)
+
+
+class Options:
+    """An epoch of the mnist work with each update rule, and with what there is besides rules."""
+
+    params = tuple(OPTIONS)
+    param_names = ("option",)
+    rounds = 1
+    number = 1
+    repeat = (3, 10, 2.0)
+    warmup_time = 0
+
+    def setup(self, name):
+        self.train = Ours(WORKS["mnist"], **OPTIONS[name])
+        self.train(1)  # compiles
+
+    def time_epoch(self, name):
+        self.train(1)
 
     def peakmem_epoch(self, name):
         self.train(1)

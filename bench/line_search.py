@@ -34,6 +34,7 @@ import numpy as np
 import fastmlp as fm
 from bench.descent_peer import TorchDescent
 from bench.peers import machine, missing
+from bench.tables import aligned, markdown, ratio
 from bench.workers import Worker, measure_in_rounds
 from bench.works import n_cores
 
@@ -166,12 +167,6 @@ class Figures:
         return self.rounds[-1][direction]["loss"]
 
 
-def ratio(above: list[float], below: list[float]) -> str:
-    """Return the median of the rounds' ratios, lowest and highest."""
-    ratios = [a / b for a, b in zip(above, below, strict=True)]
-    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} .. {max(ratios):.2f})"
-
-
 def rows(figures: dict[str, Figures], of_time: Callable[[list[float]], str]) -> list[list[str]]:
     """Return the table: a heading, and a line for each contender and direction."""
     table = [[
@@ -215,19 +210,6 @@ def summary(figures: dict[str, Figures]) -> list[str]:
 
 def milliseconds(times: list[float]) -> str:
     return f"{1e3 * statistics.median(times):.0f} ({1e3 * min(times):.0f}-{1e3 * max(times):.0f})"
-
-
-def aligned(table: list[list[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in table
-    )
-
-
-def markdown(table: list[list[str]]) -> str:
-    lines = ["| " + " | ".join(row) + " |" for row in table]
-    return "\n".join([lines[0], "|---" * len(table[0]) + "|", *lines[1:]])
 
 
 def main() -> None:

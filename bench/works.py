@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -41,6 +42,10 @@ class Work:
         products = [n_in * n_out for n_in, n_out in pairwise(self.widths)]
         return 6 * sum(products) - 2 * products[0]
 
+    @property
+    def n_in_whole_batches(self) -> int:
+        return self.n_samples // self.batch_size * self.batch_size
+
     def data(self) -> tuple[np.ndarray, np.ndarray]:
         """Return X (n_samples, n_0) float32 and labels (n_samples,) int64."""
         rng = np.random.default_rng(0)
@@ -69,25 +74,40 @@ def n_cores() -> int:
 
 
 class Ours:
-    """fastmlp on a work: one call of the solver, its own overhead and shuffling included."""
+    """fastmlp on a work: one call of the solver, its own overhead and shuffling included.
 
-    def __init__(self, work: Work) -> None:
-        self.work = work
+    Further options go to the solver.
+    """
+
+    def __init__(self, work: Work, **options: Any) -> None:
+        self.work, self.options = work, options
+        self.result: Any = None
 
     @cached_property
     def _arguments(self) -> tuple[fm.Network, np.ndarray, np.ndarray, np.ndarray]:
         net = fm.Network(self.work.widths, hidden="relu", output="softmax")
         return net, *self.work.data(), net.init(rng=0)
 
-    def __call__(self, epochs: int) -> int:
+    def start(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return weights and biases of each layer, as every call starts from."""
+        net, *_, w = self._arguments
+        return list(zip(net.weights(w), net.biases(w), strict=True))
+
+    def __call__(self, epochs: int, order: str = "shuffled") -> int:
         """Train for so many epochs; return how many samples were trained on."""
-        options = {"step": STEP, "epochs": epochs, "rng": 0, "progress": False}
-        if self.work.batch_size == 1:
-            result = fm.sgd(*self._arguments, **options)
-        else:
-            result = fm.minibatch_sgd(*self._arguments, batch_size=self.work.batch_size, **options)
-        assert result.success, result.message
+        options = {"step": STEP, "epochs": epochs, "rng": 0, "progress": False, "order": order}
+        options |= self.options
+        if self.work.batch_size > 1:
+            options["batch_size"] = self.work.batch_size
+        solver = fm.sgd if self.work.batch_size == 1 else fm.minibatch_sgd
+        self.result = solver(*self._arguments, **options)
+        assert self.result.success, self.result.message
         return epochs * self.work.n_samples
+
+    def loss(self) -> float:
+        """Return the mean loss over all samples: at the start, or where the last call ended."""
+        net, X, y, w = self._arguments
+        return net.loss(w if self.result is None else self.result.x, X, y)
 
 
 def timed(train, epochs: int) -> tuple[float, int]:
@@ -97,9 +117,10 @@ def timed(train, epochs: int) -> tuple[float, int]:
     return time.perf_counter() - began, n_samples
 
 
-def epochs_for(train, seconds: float = SECONDS) -> int:
+def epochs_for(train, seconds: float = SECONDS, warm: bool = False) -> int:
     """Warm up, and return for how many epochs to train so that it takes about so long."""
-    train(1)
+    if not warm:
+        train(1)
     epochs = 1
     while (elapsed := timed(train, epochs)[0]) < 0.8 * seconds:
         epochs = min(10 * epochs, round(np.ceil(epochs * seconds / elapsed)))
