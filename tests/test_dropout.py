@@ -165,6 +165,18 @@ def test_training_follows_the_twin(widths, hidden, dropout, n, dtype, blocks, rn
         )  # fmt: skip
 
 
+def test_validation_drops_nothing(rng):
+    net = fm.Network([5, 17, 9, 3], dtype="float64")
+    w, X, y = problem(net, 23, rng)
+    seen = []
+    result = fm.minibatch_sgd(
+        net, X, y, w, epochs=3, batch_size=7, dropout=[0.25, 0.5, 0.5], validation=(X, y), rng=0,
+        callback=lambda r: seen.append(net.loss(r.x, X, y)),
+    )  # fmt: skip
+    assert_allclose(result.history.validation_loss, seen, rtol=1e-13)
+    assert (abs(result.history.loss / seen - 1) > 0.01).all()
+
+
 @pytest.mark.parametrize("order", ["sequential", "shuffled", "replacement"])
 def test_seeds_decide(order, rng):
     net = fm.Network([5, 17, 9, 3])
