@@ -253,7 +253,7 @@ def one_cycle(
         _share("first", first),
         _share("last", last),
         validation.one_of("anneal", anneal, ANNEALS),
-        _three_phase(three_phase, rise),
+        _three_phase(three_phase),
     )
 
 
@@ -365,11 +365,9 @@ def _schedule(name: str, value: Any) -> Schedule:
     return step_sizes.Constant(validation.positive(name, value))
 
 
-def _three_phase(value: Any, rise: float) -> bool:
+def _three_phase(value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"three_phase must be True or False; got {value!r}")
-    if value and rise > 0.5:
-        raise ValueError(f"rise must be at most 0.5 for three phases; got {rise!r}")
     return bool(value)
 
 
