@@ -19,9 +19,11 @@ import fastmlp as fm
 from cases import (
     AVX2_ONLY,
     COMBINATIONS,
+    COMMON_PAIRS,
     DIFFERENTIABLE,
     DTYPES,
     PAIRS,
+    STORED_PAIRS,
     check,
     check_same_results,
     needs_x86_with_fma,
@@ -242,7 +244,7 @@ def big_cases():
     """Cases that run in parallel; every hidden activation and pair among them."""
     rng = np.random.default_rng(0)
     for dtype in DTYPES:
-        for number, pair in enumerate(PAIRS):
+        for number, pair in enumerate([*STORED_PAIRS[::2], *COMMON_PAIRS]):
             widths, n = SHAPES[0 if number < 8 else number % len(SHAPES)]
             hidden = [
                 DIFFERENTIABLE[(number + k) % len(DIFFERENTIABLE)] for k in range(len(widths) - 2)
