@@ -251,7 +251,7 @@ def exp(x: Any) -> Any:
 def exp_and_expm1(x: Any) -> Any:
     """Return e^x and e^x - 1 for x <= 0, x below NEGATIVE_LOW counting as that.
 
-    Error at most 1.5 eps (float32), 1.5 eps (float64).
+    Error at most 0.7 eps and 1 eps, for both types.
     """
     low = as_type(x, NEGATIVE_LOW)
     power, rest = _power_and_rest(select(x < low, low, x))

@@ -63,7 +63,7 @@ MILLS = (
 def density_and_mills(x: Any) -> Any:
     """Return (phi(x), m(x)) for x >= 0, x beyond LARGEST counting as that; Phi(-x) is the product.
 
-    Error of phi at most 2 eps (float32), 2 eps (float64); of m, 4 and 4 eps.
+    Error at most 1.9 eps and 4.2 eps, and of the product 5 eps, for both types.
     """
     largest = as_type(x, LARGEST)
     x = select(x > largest, largest, x)  # NaN stays
