@@ -87,7 +87,8 @@ def test_against_pytorch(name):
         (second,) = torch.autograd.grad(first.sum(), leaf)
     found = derivatives(name, z)
     assert_allclose(found[0], a.detach(), rtol=1e-13, atol=1e-15)
-    assert_allclose(found[1], first.detach(), rtol=1e-13, atol=1e-15)
+    rtol = 1e-7 if name == "hard_sigmoid" else 1e-13  # whose 1 / 6 is a float32 in PyTorch
+    assert_allclose(found[1], first.detach(), rtol=rtol, atol=1e-15)
     atol = 1e-14 * np.maximum(1, abs(found[0]) * abs(found[2]) + found[1] ** 2)
     smooth = z != 0 if name == "elu" else np.full(z.shape, True)
     assert (abs(found[2] - second.numpy()) <= atol)[smooth].all()
