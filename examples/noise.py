@@ -148,10 +148,9 @@ class Runs:
     excesses: dict[str, np.ndarray]
 
 
-def run(problem: Problem, n_updates: int, n_seeds: int) -> Runs:
-    """Run each method from 0, once with each seed."""
+def run(problem: Problem, n_updates: int, n_seeds: int, every: int) -> Runs:
+    """Run each method from 0, once with each seed; look after each so many updates."""
     start, epochs = np.zeros(problem.net.n_params), n_updates // len(problem.X)
-    every = n_updates // 2000
     excesses = {}
     for method, chosen in methods(problem, n_updates).items():
         kept, excess = [], Excess(problem, every)
@@ -338,7 +337,8 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
 
     problem = least_squares(n_features=10, kappa=2) if args.quick else least_squares()
-    runs = run(problem, 40_000 if args.quick else 200_000, n_seeds=16)
+    n_updates = 40_000 if args.quick else 200_000
+    runs = run(problem, n_updates, n_seeds=16, every=n_updates // 2000)
     found = claims(problem, runs)
     print_claims(found)
     args.out.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ def problem():
 
 @pytest.fixture(scope="module")
 def runs(problem):
-    return example.run(problem, 40_000, n_seeds=16)
+    return example.run(problem, 40_000, n_seeds=16, every=100)
 
 
 def changed(runs, method, excess):
