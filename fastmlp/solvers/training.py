@@ -204,8 +204,8 @@ class _Run:
         return end if validation.all_finite(self.trainer.parameters) else self._diverged()
 
     def _diverged(self) -> Ended:
-        n = self.trainer.done[0]
-        what = f"Diverged after {n} updates: the loss or a parameter is not finite."
+        n = int(self.trainer.done[0])
+        what = f"Diverged after {n} update{'s' * (n != 1)}: the loss or a parameter is not finite."
         return Ended(DIVERGED, f"{what} A smaller step may help." if n > 0 else what)
 
     def _epoch(self, bar: Any) -> None:
