@@ -205,7 +205,7 @@ class _Run:
 
     def _diverged(self) -> Ended:
         n = int(self.trainer.done[0])
-        what = f"Diverged after {n} update{'s' * (n != 1)}: the loss or a parameter is not finite."
+        what = f"Diverged after {n} updates: the loss or a parameter is not finite."
         return Ended(DIVERGED, f"{what} A smaller step may help." if n > 0 else what)
 
     def _epoch(self, bar: Any) -> None:
