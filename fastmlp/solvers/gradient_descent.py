@@ -32,6 +32,7 @@ from fastmlp.solvers.reports import (
     out_of_iterations,
     reason_to_stop,
     stopped,
+    warn_of,
 )
 
 if TYPE_CHECKING:
@@ -125,6 +126,22 @@ def gradient_descent(
     >>> result.message
     'Converged: the norm of the gradient is at most 1e-08.'
     """
+    result = descend(objective, w, direction, line_search, tol, max_iter, callback, progress)
+    warn_of(result, stacklevel=3)
+    return result
+
+
+def descend(
+    objective: Objective,
+    w: Any,
+    direction: Any,
+    line_search: Any,
+    tol: float,
+    max_iter: int,
+    callback: Callback | None,
+    progress: bool | None,
+) -> OptimizeResult:
+    """Do what `gradient_descent` does, without its warnings."""
     start = starting_point(objective, w)
     descent = _Descent(
         objective,
@@ -136,7 +153,7 @@ def gradient_descent(
     )
     with progress_bar(progress, descent.max_iter, "iterations") as bar:
         end = descent.run(start, bar)
-    return finished(descent.result(), end.status, end.message, stacklevel=3)
+    return finished(descent.result(), end.status, end.message)
 
 
 # Iterations without a new least value, or gradient norm at that value, after which to give up.

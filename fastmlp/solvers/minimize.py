@@ -28,6 +28,7 @@ from fastmlp.solvers.reports import (
     out_of_iterations,
     reason_to_stop,
     stopped,
+    warn_of,
 )
 
 if TYPE_CHECKING:
@@ -96,6 +97,22 @@ def minimize(
     SciPy computes in float64. A float32 network rounds what it is given, so that its values have
     steps of about 1e-7: methods end there with "no progress possible".
     """
+    result = minimized(objective, w, method, tol, max_iter, callback, progress, options)
+    warn_of(result, stacklevel=3)
+    return result
+
+
+def minimized(
+    objective: Objective,
+    w: Any,
+    method: str,
+    tol: float,
+    max_iter: int,
+    callback: Callback | None,
+    progress: bool | None,
+    options: dict[str, Any] | None,
+) -> OptimizeResult:
+    """Do what `minimize` does, without its warnings."""
     validation.one_of("method", method, METHODS)
     start = starting_point(objective, w)
     if method in WITH_HESSIAN:
@@ -108,7 +125,7 @@ def minimize(
     run = _Run(objective, validation.not_negative("tol", tol), max_iter, checked_callback(callback))
     with progress_bar(progress, max_iter, "iterations") as bar:
         end = run.run(start, method, own, bar)
-    return finished(run.result(), end.status, end.message, stacklevel=3)
+    return finished(run.result(), end.status, end.message)
 
 
 class _Run:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from fastmlp import validation
 from fastmlp.kernels.shuffle import N_KEYS, permute, shuffle
 
 KINDS = ("shuffled", "replacement", "sequential")
@@ -54,3 +57,17 @@ class Order:
         out = np.empty(stop - start, np.int64)
         self._place = shuffle(self._keys, self.n, self._place, out)
         return out
+
+
+def resolve(order: Any, n: int, rng: np.random.Generator) -> Order:
+    """Return the order of this name, or the order itself.
+
+    Parameters
+    ----------
+    order : str or Order
+    n, rng
+        As in `Order`.
+    """
+    if isinstance(order, Order):
+        return order
+    return Order(validation.one_of("order", order, KINDS), n, rng)

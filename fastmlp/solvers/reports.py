@@ -207,20 +207,17 @@ def interrupted(n: int) -> Ended:
 
 
 def finished(
-    result: OptimizeResult,
-    status: int,
-    message: str,
-    stacklevel: int,
-    callbacks: Callbacks | None = None,
+    result: OptimizeResult, status: int, message: str, callbacks: Callbacks | None = None
 ) -> OptimizeResult:
-    """Complete a result and tell the callbacks.
-
-    Where interrupted or diverged, then warn whoever is so many calls above.
-    """
+    """Complete a result and tell the callbacks."""
     result.status, result.message = status, message
     result.success = status < SUCCEEDED
     if callbacks is not None:
         callbacks.end(result)
-    if status in (INTERRUPTED, DIVERGED):
-        warnings.warn(message, RuntimeWarning, stacklevel=stacklevel)
     return result
+
+
+def warn_of(result: OptimizeResult, stacklevel: int) -> None:
+    """Where a run was interrupted or diverged, warn whoever is so many calls above."""
+    if result.status in (INTERRUPTED, DIVERGED):
+        warnings.warn(result.message, RuntimeWarning, stacklevel=stacklevel)

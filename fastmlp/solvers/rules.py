@@ -15,6 +15,9 @@ import numpy as np
 from fastmlp import validation
 from fastmlp.kernels import rules as kernel
 
+# So many powers are computed faster one by one than as arrays.
+FEW = 16
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -28,6 +31,9 @@ class Rule:
 
     default_step: ClassVar[float] = 0.01
     needs_all_samples: ClassVar[bool] = False
+    # Whether the state is a change of w itself: then a step size multiplies the gradient, and a new
+    # one leaves what the state has gathered as it is. Without clip_norm only.
+    moves_by_state: ClassVar[bool] = False
     code: ClassVar[int]
     n_states: ClassVar[int]
 
@@ -336,8 +342,20 @@ def resolve(rule: Any) -> Rule:
 
 def _powers(base: float, exponents: np.ndarray) -> np.ndarray:
     """Return base^exponents by multiplications alone: of the same bits on every CPU."""
+    if len(exponents) <= FEW:
+        return np.array([_power(base, t) for t in exponents.tolist()])
     result, left = np.ones(len(exponents)), exponents.copy()
     while left.any():
         result = np.where(left & 1, result * base, result)
         base, left = base * base, left >> 1
+    return result
+
+
+def _power(base: float, exponent: int) -> float:
+    """Return base^exponent, of the bits that `_powers` gives."""
+    result = 1.0
+    while exponent:
+        if exponent & 1:
+            result *= base
+        base, exponent = base * base, exponent >> 1
     return result

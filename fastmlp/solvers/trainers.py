@@ -43,6 +43,13 @@ class Dropout(NamedTuple):
     seed: int
 
 
+class State(NamedTuple):
+    """What an update rule has come to: updates made, and its vectors, one after the other."""
+
+    n_updates: int
+    vectors: np.ndarray
+
+
 class Trainer:
     """Parameters on their way, and how fast they go.
 
@@ -117,6 +124,7 @@ class BatchTrainer(Trainer):
         weights: np.ndarray | None,
         updates: Updates,
         dropout: Dropout | None,
+        state: State | None = None,
     ) -> None:
         super().__init__(net, w, batch_size)
         self.mean = mean
@@ -128,6 +136,9 @@ class BatchTrainer(Trainer):
             # A mean of iterates takes a second vector, for what its sums lose.
             n_vectors = updates.rule.n_states + 2 * self.averages
             self.workspace.begin_updates(updates.rule.code, n_vectors)
+        if state is not None:
+            self.done[0] = state.n_updates
+            self.workspace.model.states[:] = state.vectors
         if dropout is not None:
             self.workspace.begin_dropout(dropout.probabilities, dropout.seed)
         layers = range(net.n_layers)
@@ -156,6 +167,11 @@ class BatchTrainer(Trainer):
             return self.parameters
         return self.workspace.model.states[-self.net.n_params :]
 
+    @property
+    def state(self) -> State:
+        """What the rule has come to; not copied."""
+        return State(int(self.done[0]), self.workspace.model.states)
+
     def _have_gradient(self) -> None:
         model = self.workspace.model
         if model.gradient.size == 0:
@@ -167,7 +183,8 @@ class BatchTrainer(Trainer):
     ) -> None:
         """Do the samples of `index`; add to `total` each loss, as it was before its update."""
         n = len(index)
-        table = self.updates.table(steps, int(self.done[0]))
+        weights = self._batch_weights(index) if self.updates.shares_penalty else 1.0
+        table = self.updates.table(steps, int(self.done[0]), weights)
         slow = self.seconds_per_sample * self.batch_size > LONGEST_SECONDS
         if slow or self.batch_size > self.workspace.n_rows:
             for k in range(len(steps)):
@@ -185,6 +202,14 @@ class BatchTrainer(Trainer):
                 0.0 if self.mean else 1.0, table, total, self.done,
             )  # fmt: skip
         self._timed(n, began)
+
+    def _batch_weights(self, index: np.ndarray) -> np.ndarray:
+        """Return the total weight of each batch (n_batches,); 1 for those that weigh nothing."""
+        starts = np.arange(0, len(index), self.batch_size)
+        if self.weights is None:
+            return np.minimum(self.batch_size, len(index) - starts).astype(np.float64)
+        weights = np.add.reduceat(self.weights[index], starts, dtype=np.float64)
+        return np.where(weights > 0, weights, 1.0)
 
     def _step_in_blocks(
         self, data_of: DataOf, index: np.ndarray, row: np.ndarray, total: np.ndarray

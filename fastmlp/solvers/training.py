@@ -27,8 +27,9 @@ from fastmlp.solvers.reports import (
     Ended,
     History,
     finished,
+    warn_of,
 )
-from fastmlp.solvers.trainers import BatchTrainer, Dropout, SampleTrainer
+from fastmlp.solvers.trainers import BatchTrainer, Dropout, SampleTrainer, State
 from fastmlp.solvers.updates import Updates
 from fastmlp.weights import combined
 from fastmlp.workspace import samples
@@ -95,7 +96,11 @@ class Samples:
 
 @dataclass(frozen=True)
 class Settings:
-    """The arguments of a stochastic solver beyond the problem itself, as the user gave them."""
+    """The arguments of a stochastic solver beyond the problem itself, as the user gave them.
+
+    The last ones are for callers within the library: `order` may be an object with the methods of
+    `orders.Order`; `rows` are the samples to train on, and `state` what the rule begins with.
+    """
 
     updates: Updates
     reduction: str
@@ -114,6 +119,8 @@ class Settings:
     rng: Any
     callback: Any
     progress: bool | None
+    rows: np.ndarray | None = None
+    state: State | None = None
 
 
 def train(net: Network, X: Any, y: Any, w: Any, settings: Settings) -> OptimizeResult:
@@ -123,24 +130,31 @@ def train(net: Network, X: Any, y: Any, w: Any, settings: Settings) -> OptimizeR
     rng = validation.generator(settings.rng)
     before = rng.bit_generator.state
     try:
-        run = _Run(net, X, y, w, settings, rng)
+        net.require_derivatives()
+        w = validation.parameters(net, w)
+        X = validation.features(net, X)
+        y = validation.truth(net, y, len(X))
+        run = Run(net, X, y, w, settings, rng)
     except BaseException:
         rng.bit_generator.state = before  # it may be the caller's
         raise
-    return run.result()
+    result = run.result()
+    warn_of(result, stacklevel=4)
+    return result
 
 
-class _Run:
+class Run:
+    """One run of a solver, of arguments of which the first four are checked."""
+
     def __init__(
         self,
         net: Network,
-        X: Any,
-        y: Any,
-        w: Any,
+        X: np.ndarray,
+        y: np.ndarray,
+        w: np.ndarray,
         settings: Settings,
         rng: np.random.Generator,
     ) -> None:
-        net.require_derivatives()
         settings.updates.require_range(net.dtype)
         rule = settings.updates.rule
         self.epochs = validation.count("epochs", settings.epochs)
@@ -148,11 +162,7 @@ class _Run:
         self.schedule = schedules.resolve(
             rule.default_step if settings.step is None else settings.step
         )
-        kind = validation.one_of("order", settings.order, orders.KINDS)
         self.callbacks = Callbacks(settings.callback, *_early_stopping(settings))
-        w = validation.parameters(net, w)
-        X = validation.features(net, X)
-        y = validation.truth(net, y, len(X))
         reduction = settings.reduction
         weights = combined(net, settings.sample_weight, settings.class_weight, y, reduction)
         self.holdout = Holdout(
@@ -162,9 +172,10 @@ class _Run:
         if settings.scoring is not None:
             self.held_out += ["validation_score"]
             self.holdout.check(w)
-        self.samples = Samples(net, X, y, weights, self.holdout.train_rows)
+        rows = self.holdout.train_rows if settings.rows is None else settings.rows
+        self.samples = Samples(net, X, y, weights, rows)
         self.trainer = _trainer(net, w, self.samples, settings, rng)
-        self.order = orders.Order(kind, len(self.samples), rng)
+        self.order = orders.resolve(settings.order, len(self.samples), rng)
         self.history = History("loss", "step", "seconds", *self.held_out)
         self.total = np.zeros(batch.N_TOTALS)
         self.step = math.nan
@@ -181,9 +192,9 @@ class _Run:
             end = self._train()
         except BaseException as error:  # of a callback or a schedule
             message = f"Ended by {type(error).__name__}."
-            finished(self._result(), FAILED, message, 5, self.callbacks)
+            finished(self._result(), FAILED, message, self.callbacks)
             raise
-        return finished(self._result(), end.status, end.message, 5, self.callbacks)
+        return finished(self._result(), end.status, end.message, self.callbacks)
 
     def _train(self) -> Ended:
         try:
@@ -305,7 +316,9 @@ def _trainer(
     if settings.per_sample and settings.updates.is_plain and dropout is None:
         return SampleTrainer(net, w)
     mean = settings.reduction == "mean"
-    return BatchTrainer(net, w, size, mean, samples.weights, settings.updates, dropout)
+    return BatchTrainer(
+        net, w, size, mean, samples.weights, settings.updates, dropout, settings.state
+    )
 
 
 def _dropout(net: Network, value: Any, rng: np.random.Generator) -> Dropout | None:

@@ -26,6 +26,8 @@ class Updates:
         Bounds, infinite where there is none.
     average_from : int or None
         How many updates are made before iterates are averaged.
+    shares_penalty : bool
+        Whether each update's penalty is divided by its batch's weight, as that of a sum of losses.
     """
 
     rule: Rule
@@ -35,6 +37,7 @@ class Updates:
     clip_norm: float = math.inf
     max_norm: float = math.inf
     average_from: int | None = None
+    shares_penalty: bool = False
 
     def require_range(self, dtype: np.dtype[Any]) -> None:
         """Raise ValueError where a penalty would be infinite in a dtype, or a bound 0."""
@@ -51,16 +54,24 @@ class Updates:
         """Whether an update is ``w <- w - step g`` and nothing more."""
         return self == Updates(SGD())
 
-    def table(self, steps: np.ndarray, first: int) -> np.ndarray:
-        """Return the kernel's coefficients, a row for each update from number `first` (0, ...)."""
+    def table(self, steps: np.ndarray, first: int, weights: Any = 1.0) -> np.ndarray:
+        """Return the kernel's coefficients, a row for each update from number `first` (0, ...).
+
+        `weights` are those of the updates' batches, where they share the penalty.
+        """
         if self.is_plain:
             return steps.reshape(-1, 1)
         t = np.arange(first + 1, first + 1 + len(steps))
         table = np.zeros((len(steps), kernel.N_COEFFICIENTS))
-        table[:, kernel.STEP] = steps * self.rule.step_factors(t)
+        scale = steps if self.rule.moves_by_state else 1.0  # of the gradient
+        table[:, kernel.STEP] = 1.0 if self.rule.moves_by_state else steps
+        table[:, kernel.STEP] *= self.rule.step_factors(t)
         table[:, kernel.L1], table[:, kernel.L2] = self.l1, self.l2
-        table[:, kernel.CLIP], table[:, kernel.CLIP_NORM] = self.clip_value, self.clip_norm
-        table[:, kernel.FACTOR] = 1
+        table[:, kernel.L1 : kernel.L2 + 1] *= np.reshape(scale / weights, (-1, 1))
+        clip = self.clip_value
+        table[:, kernel.CLIP] = scale * clip if clip < math.inf else clip
+        table[:, kernel.CLIP_NORM] = self.clip_norm
+        table[:, kernel.FACTOR] = scale
         table[:, kernel.DECAY] = 1 - steps * getattr(self.rule, "weight_decay", 0.0)
         table[:, kernel.MAX_NORM] = self.max_norm
         if self.average_from is not None:
