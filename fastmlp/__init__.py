@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fastmlp import callbacks, losses, sources
     from fastmlp.diagnostics import directional_derivative, is_descent_direction
+    from fastmlp.estimators import MLPClassifier, MLPRegressor
     from fastmlp.network import Network
     from fastmlp.objective import Objective
     from fastmlp.solvers import line_search, rules, schedules
@@ -20,6 +21,8 @@ __version__ = "0.1.0"
 # Public names and the modules they come from, imported at first use: Numba alone takes longer to
 # import than many scripts take to run.
 _NAMES = {
+    "MLPClassifier": "fastmlp.estimators",
+    "MLPRegressor": "fastmlp.estimators",
     "Network": "fastmlp.network",
     "Objective": "fastmlp.objective",
     "directional_derivative": "fastmlp.diagnostics",
@@ -39,6 +42,8 @@ _MODULES = {
 }
 
 __all__ = [
+    "MLPClassifier",
+    "MLPRegressor",
     "Network",
     "Objective",
     "callbacks",

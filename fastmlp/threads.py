@@ -51,3 +51,26 @@ def workers() -> Iterator[int]:
             _workqueue_lock.release()
     else:
         yield 1
+
+
+@contextmanager
+def limited(n_jobs: int | None) -> Iterator[None]:
+    """Use at most so many threads within the block, as joblib counts: -1 all, -2 all but one.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+        None: as many as before.
+    """
+    if n_jobs is None:
+        yield
+        return
+    if n_jobs == 0:
+        raise ValueError("n_jobs must be positive, or negative as in joblib, or None; got 0")
+    before, most = numba.get_num_threads(), int(numba.config.NUMBA_NUM_THREADS)
+    wanted = most + 1 + n_jobs if n_jobs < 0 else n_jobs
+    numba.set_num_threads(min(max(wanted, 1), most))
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)

@@ -108,7 +108,7 @@ class Settings:
     per_sample: bool
     step: Any
     epochs: int
-    order: str
+    order: str | orders.Order
     sample_weight: Any
     class_weight: Any
     dropout: Any

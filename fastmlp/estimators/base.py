@@ -1,0 +1,370 @@
+"""What MLPClassifier and MLPRegressor have in common."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    _fit_context,
+)
+from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from fastmlp import threads, validation
+from fastmlp.estimators import full_batch, held_out, stochastic
+from fastmlp.estimators.constraints import CONSTRAINTS
+from fastmlp.estimators.parameters import Views, architecture, initial, up_to, widths_of
+from fastmlp.estimators.problem import NON_FINITE, Course, Problem
+from fastmlp.estimators.rules import is_stochastic
+from fastmlp.estimators.tasks import CallbackSupportMixin, Tasks
+from fastmlp.losses import Loss
+from fastmlp.network import Network
+from fastmlp.predictor import Predictor
+from fastmlp.solvers.rules import Rule
+from fastmlp.validation import all_finite
+
+FLOATS = (np.float64, np.float32)
+
+
+def has_partial_fit(estimator: Any) -> bool:
+    """Return True, or raise AttributeError where the solver does not take batches."""
+    if not is_stochastic(estimator.solver):
+        raise AttributeError(
+            "partial_fit is only available for stochastic optimizers. "
+            f"{estimator.solver} is not stochastic."
+        )
+    return True
+
+
+class BaseMLP(
+    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
+    """A multi-layer perceptron with scikit-learn's interface.
+
+    Attributes that are fitted are replaced together, at the end of a fit: one that fails leaves
+    those of an earlier one.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = CONSTRAINTS
+
+    # Parameters that the code below reads; the classes' __init__ have them all.
+    hidden_layer_sizes: Any
+    activation: Any
+    solver: str | Rule
+    alpha: float
+    random_state: Any
+    warm_start: bool | str
+    early_stopping: bool
+    validation_fraction: float
+    dropout: Any
+    scoring: Any
+    n_jobs: int | None
+    loss: str | Loss
+
+    # What a fit leaves, beside the attributes that are documented.
+    _n_features_out: int
+    _optimizer: stochastic.Optimizer | None
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> BaseMLP:
+        """Fit the model to data matrix X and target(s) y.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Used in place where it is float32 or float64: not copied, whatever its layout; memory
+            maps are fine.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Class labels, or real numbers.
+        sample_weight : array-like of shape (n_samples,), optional
+            Not negative, not all 0.
+        X_val, y_val : optional
+            As X and y, of samples to validate on after each epoch: `validation_loss_curve_`,
+            `validation_scores_`. With `early_stopping`, they take the place of a part of X.
+        sample_weight_val : array-like of shape (n_samples_val,), optional
+
+        Returns
+        -------
+        self : object
+            Returns a trained MLP model.
+
+        Raises
+        ------
+        ValueError
+            For data that do not fit, and where training diverges. An earlier fit stays as it was.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Where `max_iter` was reached first.
+        UserWarning
+            Where interrupted by Ctrl-C: what has been learnt by then is kept.
+        """
+        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
+
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        validation_data: tuple[Any, Any, Any],
+        incremental: bool = False,
+        classes: Any = None,
+    ) -> BaseMLP:
+        """Do as `fit`, or as `partial_fit` if incremental."""
+        n_epochs = 1 if incremental else int(self.max_iter)
+        metadata = {"sample_weight": sample_weight}
+        tasks = Tasks(self, n_epochs, {"X": X, "y": y, "metadata": metadata})
+        before = self.__dict__.copy()
+        try:
+            with threads.limited(self.n_jobs):
+                self._learn(X, y, sample_weight, validation_data, incremental, classes, tasks)
+        except BaseException:
+            # Not what scikit-learn's callbacks have put there meanwhile.
+            late = {name: value for name, value in self.__dict__.items() if "callback" in name}
+            self.__dict__.clear()
+            self.__dict__.update({**before, **late})
+            raise
+        tasks.end(lambda: self._fitted_at(self.parameters_, self._course, self.network_))
+        return self
+
+    def _learn(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        validation_data: tuple[Any, Any, Any],
+        incremental: bool,
+        classes: Any,
+        tasks: Tasks,
+    ) -> None:
+        is_new = not hasattr(self, "network_") or not (self.warm_start or incremental)
+        hidden_widths = widths_of(self.hidden_layer_sizes)
+        if incremental:
+            self._begin_partial_fit(y, classes)
+        X, y = self._validated(X, y, incremental, is_new)
+        earlier = None if is_new else self.network_
+        widths = (X.shape[1], *hidden_widths, self._n_outputs(y))
+        network = architecture(self, widths, X.dtype, earlier)
+        if hasattr(X, "toarray"):
+            X = validation.features(network, X)
+        targets = validation.truth(network, self._encoded(y, network.dtype), len(y))
+        random_state = check_random_state(self.random_state)
+        w = initial(network, self.activation, random_state) if is_new else self.parameters_
+        weights, alpha = self._weights(X, y, sample_weight)
+        rows, validation_set = held_out.resolve(
+            self, network, X, y, targets, weights, validation_data, random_state, incremental
+        )
+        problem = Problem(network, X, targets, weights, alpha, rows, validation_set)
+        course = Course() if is_new else self._course.copy()
+        course.begin(validation_set is not None, self._stops_early())
+        if is_stochastic(self.solver):
+            optimizer = stochastic.optimizer_for(
+                self,
+                None if is_new else self._optimizer,
+                keeps_state=incremental or self.warm_start == "optimizer",
+            )
+            if optimizer.has_stopped and incremental:
+                return
+            w = stochastic.minimise(
+                self, problem, w, course, optimizer, random_state, tasks, incremental
+            )
+            self._optimizer = optimizer
+        else:
+            w = full_batch.minimise(self, problem, w, course, tasks)
+            self._optimizer = None
+        if not all_finite(w):
+            raise ValueError(NON_FINITE)
+        self._random_state = random_state
+        self.__dict__.update(self._fitted_at(w, course, network))
+        self._predictor = Predictor(network)
+
+    def _stops_early(self) -> bool:
+        return self.early_stopping and is_stochastic(self.solver)
+
+    def _weights(self, X: Any, y: Any, sample_weight: Any) -> tuple[np.ndarray | None, float]:
+        """Return the samples' weights, the largest in [0.5, 1), and alpha to go with them."""
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, X, dtype=FLOATS)
+        class_weight = getattr(self, "class_weight", None)
+        if class_weight is not None:
+            by_class = compute_sample_weight(class_weight, y)
+            sample_weight = by_class if sample_weight is None else sample_weight * by_class
+        if sample_weight is None:
+            return None, self.alpha
+        exponent = -int(np.frexp(sample_weight.max())[1])
+        return np.ldexp(sample_weight, exponent), math.ldexp(self.alpha, exponent)
+
+    def _validated(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
+        """Return X and y as scikit-learn's checks give them."""
+        X, y = validate_data(
+            self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=FLOATS,
+            reset=reset, **self._y_checks,
+        )  # fmt: skip
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        return X, y
+
+    _y_checks: ClassVar[dict[str, Any]] = {}
+
+    def _begin_partial_fit(self, y: Any, classes: Any) -> None:
+        """Do what comes before the checks of the first `partial_fit`."""
+
+    @abstractmethod
+    def _n_outputs(self, y: Any) -> int:
+        """Return the width of the output layer for checked targets."""
+
+    @abstractmethod
+    def _encoded(self, y: Any, dtype: Any) -> np.ndarray:
+        """Return checked targets as the network takes them."""
+
+    @abstractmethod
+    def _decoded(self, outputs: np.ndarray) -> np.ndarray:
+        """Return what outputs (n_samples, n_outputs) predict."""
+
+    def _fitted_at(self, w: np.ndarray, course: Course, network: Network) -> dict[str, Any]:
+        """Return the fitted attributes for these parameters."""
+        output = network.activations[-1]
+        return {
+            **{f"{name}_": value for name, value in vars(course).items()},
+            "_course": course,
+            "network_": network,
+            "parameters_": w,
+            "n_layers_": len(network.widths),
+            "n_outputs_": network.widths[-1],
+            "out_activation_": "logistic" if output == "sigmoid" else output,
+            "_n_features_out": network.widths[-2],
+        }
+
+    @property
+    def coefs_(self) -> list[np.ndarray]:
+        """The weights of each layer (n_in, n_out), as views of `parameters_`."""
+        return Views(self._network("coefs_").weights(self.parameters_))
+
+    @coefs_.setter
+    def coefs_(self, value: Any) -> None:
+        self.coefs_[:] = value
+
+    @property
+    def intercepts_(self) -> list[np.ndarray]:
+        """The biases of each layer (n_out,), as views of `parameters_`."""
+        return Views(self._network("intercepts_").biases(self.parameters_))
+
+    @intercepts_.setter
+    def intercepts_(self, value: Any) -> None:
+        self.intercepts_[:] = value
+
+    def _network(self, attribute: str) -> Network:
+        network: Network | None = vars(self).get("network_")
+        if network is None:
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute {attribute!r} before it is fitted"
+            )
+        return network
+
+    def _outputs(self, X: Any) -> np.ndarray:
+        """Return the network's outputs (n_samples, n_outputs) for X as users give it."""
+        check_is_fitted(self)
+        X = self._checked_features(X)
+        with threads.limited(self.n_jobs):
+            return self._predictor.predict(self.parameters_, X)
+
+    def _checked_features(self, X: Any) -> Any:
+        """Return X, checked as scikit-learn does, but sooner where it is a plain array."""
+        is_plain = type(X) is np.ndarray and X.ndim == 2 and X.dtype in FLOATS and len(X) > 0
+        has_names = hasattr(self, "feature_names_in_")
+        if is_plain and not has_names and X.shape[1] == self.n_features_in_ and all_finite(X):
+            return X
+        X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
+        return validation.features(self.network_, X) if hasattr(X, "toarray") else X
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict using the multi-layer perceptron.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            The input data. A row's result does not depend on the other rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            The predicted classes or values.
+        """
+        return self._decoded(self._outputs(X))
+
+    def transform(self, X: Any, layer: int = -1) -> np.ndarray:
+        """Return what the units of a hidden layer give.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        layer : int, default=-1
+            Which hidden layer: 0 is the first, -1 the last.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_units)
+
+        Raises
+        ------
+        ValueError
+            Where there is no such layer.
+        """
+        check_is_fitted(self)
+        X = self._checked_features(X)
+        network = up_to(self.network_, layer)
+        with threads.limited(self.n_jobs):
+            return Predictor(network).predict(self.parameters_[: network.n_params], X)
+
+    def sample_gradients(self, X: Any, y: Any) -> np.ndarray:
+        """Return the gradient of each sample's own loss, without the penalty, by backpropagation.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_params)
+            In the layout of `parameters_`: layer after layer, weights before biases.
+        """
+        check_is_fitted(self)
+        X, y = self._validated(X, y, incremental=True, reset=False)
+        with threads.limited(self.n_jobs):
+            targets = self._encoded(y, self.network_.dtype)
+            gradients: np.ndarray = self.network_.sample_gradients(self.parameters_, X, targets)
+            return gradients
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        state.pop("_predictor", None)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "network_" in state:
+            self._predictor = Predictor(self.network_)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags

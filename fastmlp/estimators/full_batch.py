@@ -1,0 +1,178 @@
+"""Fits by solvers that see all samples at once: SciPy's, and descent with exact line search."""
+
+from __future__ import annotations
+
+import math
+import sys
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from fastmlp.estimators.problem import NON_FINITE, Course, Problem, callbacks_of
+from fastmlp.estimators.rules import DIRECTIONS, METHODS
+from fastmlp.objective import Objective
+from fastmlp.solvers.gradient_descent import descend
+from fastmlp.solvers.holdout import Holdout
+from fastmlp.solvers.minimize import minimized
+from fastmlp.solvers.reports import (
+    DIVERGED,
+    INTERRUPTED,
+    NO_PROGRESS,
+    OUT_OF_ITERATIONS,
+    Callbacks,
+    History,
+)
+
+if TYPE_CHECKING:
+    from scipy.optimize import OptimizeResult
+
+    from fastmlp.estimators.tasks import Tasks
+
+# SciPy's default for L-BFGS-B, which scikit-learn's solver keeps.
+LBFGS_FTOL = 2.220446049250313e-09
+# SciPy's numbers for how its methods end, which scikit-learn's warnings show.
+STATUSES = {OUT_OF_ITERATIONS: 1, NO_PROGRESS: 2}
+
+
+def minimise(
+    estimator: Any, problem: Problem, w: np.ndarray, course: Course, tasks: Tasks
+) -> np.ndarray:
+    """Do the iterations; return the parameters.
+
+    Parameters are those of `stochastic.minimise`.
+
+    Raises
+    ------
+    ValueError
+        Where a parameter would not be finite.
+    KeyboardInterrupt
+        Where interrupted before the first iteration; later, what has been learnt is kept.
+    """
+    solver, tol, max_iter = estimator.solver, estimator.tol, estimator.max_iter
+    if np.any(estimator.dropout):
+        raise ValueError(
+            "dropout needs a stochastic solver; "
+            f"got dropout={estimator.dropout!r} and solver={solver!r}"
+        )
+    objective = Objective(
+        problem.net,
+        problem.X,
+        problem.y,
+        sample_weight=problem.weights,
+        l2=problem.alpha / problem.total_weight,
+    )
+    watch = _Watch(estimator, problem, course, tasks)
+    watch.start(w)
+    if solver in DIRECTIONS:
+        direction = DIRECTIONS[solver]
+        result = descend(objective, w, direction, "exact", tol, max_iter, watch, False)
+    elif solver == "lbfgs":
+        options = {"maxfun": estimator.max_fun, "gtol": tol, "ftol": LBFGS_FTOL}
+        result = minimized(objective, w, METHODS[solver], 0.0, max_iter, watch, False, options)
+    else:
+        result = minimized(objective, w, METHODS[solver], tol, max_iter, watch, False, None)
+    watch.end(result)
+    if result.status == DIVERGED:
+        raise ValueError(NON_FINITE)
+    if result.status == INTERRUPTED:
+        if result.nit == 0:
+            raise KeyboardInterrupt
+        warnings.warn("Training interrupted by user.", stacklevel=6)
+    elif result.status == OUT_OF_ITERATIONS or (result.status == NO_PROGRESS and solver == "lbfgs"):
+        warnings.warn(_not_converged(estimator, result), ConvergenceWarning, stacklevel=6)
+    course.n_iter = result.nit
+    course.t += result.nit * problem.n_samples
+    course.loss = watch.shown(result.fun, result.x)
+    course.best_loss = min(course.loss_curve, default=course.loss)
+    parameters: np.ndarray = result.x
+    return parameters
+
+
+def _not_converged(estimator: Any, result: OptimizeResult) -> str:
+    message = (
+        f"{estimator.solver} failed to converge after {result.nit} iteration(s) "
+        f"(status={STATUSES[result.status]}):\n{result.message}\n"
+    )
+    if result.nit >= estimator.max_iter:
+        message += (
+            "\nIncrease the number of iterations to improve the convergence "
+            f"(max_iter={estimator.max_iter})."
+        )
+    return message + (
+        "\nYou might also want to scale the data as shown in:\n"
+        "    https://scikit-learn.org/stable/modules/preprocessing.html"
+    )
+
+
+class _Watch:
+    """What is called after each iteration: follows the course, and shows it."""
+
+    def __init__(self, estimator: Any, problem: Problem, course: Course, tasks: Tasks) -> None:
+        self.estimator, self.problem, self.course, self.tasks = estimator, problem, course, tasks
+        self.callbacks = Callbacks(callbacks_of(estimator))
+        validation, net = problem.validation, problem.net
+        self.names = ["loss", "step", "seconds"]
+        self.holdout = None
+        if validation is not None:
+            self.names += ["validation_loss", "validation_score"]
+            self.holdout = Holdout(
+                net, validation.samples, validation.score, problem.X, problem.y, None,
+                np.random.default_rng(0),
+            )  # fmt: skip
+        self.history = History(*self.names)
+
+    def start(self, w: np.ndarray) -> None:
+        """Begin the first iteration."""
+        self.tasks.begin_epoch()
+        if self.callbacks:
+            self.callbacks.start(self._state(w, math.nan, 0))
+
+    def __call__(self, state: OptimizeResult) -> None:
+        """Record an iteration; raise StopIteration if it is to be the last."""
+        course = self.course
+        course.n_iter = state.nit
+        course.loss = self.shown(state.fun, state.x)
+        course.loss_curve.append(course.loss)
+        if self.estimator.verbose:
+            sys.stdout.write(f"Iteration {state.nit}, loss = {course.loss:.8f}\n")
+        alpha = state.history.get("alpha", [math.nan])[-1]
+        held_out: tuple[float, ...] = ()
+        if self.holdout is not None:
+            loss, score = held_out = self.holdout.evaluate(state.x)
+            course.validate(loss, score)
+        self.history.append(course.loss, alpha, state.history.seconds[-1], *held_out)
+        reason = self.callbacks.epoch_end(self._state(state.x, course.loss, state.nit))
+        asked = self.tasks.end_epoch(lambda: self._fitted_at(state.x))
+        if reason is not None or asked:
+            raise StopIteration(reason or "A callback has asked for it.")
+        self.tasks.begin_epoch()
+
+    def _fitted_at(self, w: np.ndarray) -> dict[str, Any]:
+        fitted: dict[str, Any] = self.estimator._fitted_at(w.copy(), self.course, self.problem.net)
+        return fitted
+
+    def end(self, result: OptimizeResult) -> None:
+        """Tell the callbacks how it has ended."""
+        self.callbacks.end(result)
+
+    def shown(self, value: float, w: np.ndarray) -> float:
+        """Return the loss as scikit-learn shows it, from the objective's value at w."""
+        n = self.problem.outputs_averaged
+        if n == 1:
+            return float(value)
+        penalty = self.problem.penalty(w) / self.problem.total_weight
+        return float((value - penalty) / n + penalty)
+
+    def _state(self, w: np.ndarray, loss: float, nit: int) -> OptimizeResult:
+        from scipy.optimize import OptimizeResult
+
+        history = self.history.arrays()
+        step, seconds = math.nan, 0.0
+        if len(self.history):
+            step, seconds = history.step[-1], history.seconds[-1]
+        return OptimizeResult(
+            x=w, fun=loss, nit=nit, n_epochs=nit, step=step, seconds=seconds, history=history,
+            epochs=self.estimator.max_iter, n_steps=self.estimator.max_iter,
+        )  # fmt: skip

@@ -1,0 +1,126 @@
+"""What an estimator validates on: samples given for it, or some held out."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.metrics import check_scoring, r2_score
+from sklearn.model_selection import train_test_split
+from sklearn.utils.validation import _check_sample_weight, check_consistent_length, validate_data
+
+from fastmlp import validation
+from fastmlp.estimators.problem import Course, Score, Validation
+
+if TYPE_CHECKING:
+    from fastmlp.network import Network
+
+
+def resolve(
+    estimator: Any,
+    network: Network,
+    X: Any,
+    y: Any,
+    targets: np.ndarray,
+    weights: np.ndarray | None,
+    given: tuple[Any, Any, Any],
+    random_state: np.random.RandomState,
+    incremental: bool,
+) -> tuple[np.ndarray | None, Validation | None]:
+    """Return the rows to train on, None for all, and what to validate on, None for nothing.
+
+    Parameters
+    ----------
+    estimator : BaseMLP
+    network : Network
+    X, y, targets, weights
+        The samples of the fit: checked; y as users give it, targets as the network takes it.
+    given : tuple
+        ``(X_val, y_val, sample_weight_val)`` as users give them.
+    random_state : numpy.random.RandomState
+        Draws those to hold out.
+    incremental : bool
+        Whether it is for `partial_fit`.
+    """
+    if given[0] is not None or given[1] is not None:
+        return None, _given(estimator, network, *given)
+    if given[2] is not None:
+        raise ValueError("sample_weight_val is provided, but X_val and y_val were not provided.")
+    if not estimator._stops_early():
+        return None, None
+    if incremental:
+        raise ValueError("partial_fit does not support early_stopping=True without X_val and y_val")
+    # scikit-learn draws by classes where there is one output.
+    stratify = targets[:, 0] if estimator._is_binary() else None
+    rows, held_out = train_test_split(
+        np.arange(X.shape[0]),
+        random_state=random_state,
+        test_size=estimator.validation_fraction,
+        stratify=stratify,
+    )
+    if len(held_out) < 2:
+        raise ValueError(
+            "The validation set is too small. Increase 'validation_fraction' or the size of your "
+            "dataset."
+        )
+    weights_val = None if weights is None else weights[held_out]
+    X_val, y_val = X[held_out], y[held_out]
+    score = _score(estimator, network, X_val, y_val, weights_val)
+    return rows, Validation(X_val, targets[held_out], weights_val, score)
+
+
+def _given(
+    estimator: Any, network: Network, X_val: Any, y_val: Any, sample_weight: Any
+) -> Validation:
+    if y_val is None:
+        raise ValueError("X_val is provided, but y_val was not provided.")
+    if X_val is None:
+        raise ValueError("y_val is provided, but X_val was not provided.")
+    X_val = validate_data(
+        estimator, X_val, accept_sparse=["csr", "csc"], reset=False,
+        dtype=(np.float64, np.float32),
+    )  # fmt: skip
+    y_val = estimator._checked_validation_targets(y_val)
+    check_consistent_length(X_val, y_val)
+    if sample_weight is not None:
+        sample_weight = _check_sample_weight(sample_weight, X_val, dtype=np.float64)
+    score = _score(estimator, network, X_val, y_val, sample_weight)
+    targets = estimator._encoded(y_val, network.dtype)
+    if hasattr(X_val, "toarray"):
+        X_val = validation.features(network, X_val)
+    return Validation(X_val, targets, sample_weight, score)
+
+
+def _score(estimator: Any, network: Network, X: Any, y: Any, weights: np.ndarray | None) -> Score:
+    """Return the score of a network's parameters on these samples, as users give them."""
+    scoring = estimator.scoring
+    if scoring is None:
+        return lambda model, _X, _y: estimator._default_score(model.outputs(_X), y, weights)
+    if scoring == "loss":
+        targets = estimator._encoded(y, network.dtype)
+        return lambda model, _X, _y: -network.loss(model.w, _X, targets, sample_weight=weights)
+    scorer = check_scoring(estimator, scoring)
+    more = {} if weights is None else {"sample_weight": weights}
+
+    def score(model: Any, _X: Any, _y: Any) -> float:
+        fitted = copy.copy(estimator)
+        vars(fitted).update(estimator._fitted_at(model.w, Course(), network))
+        vars(fitted).pop("feature_names_in_", None)  # X is an array by now
+        value: float = scorer(fitted, X, y, **more)
+        return value
+
+    return score
+
+
+def accuracy(predicted: np.ndarray, y: Any, weights: np.ndarray | None) -> float:
+    """Return the share of samples all of whose labels are predicted."""
+    right = predicted == (y.toarray() if hasattr(y, "toarray") else y)
+    if right.ndim == 2:
+        right = right.all(axis=1)
+    return float(np.average(right, weights=weights))
+
+
+def r2(predicted: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> float:
+    """Return the coefficient of determination."""
+    return float(r2_score(y, predicted, sample_weight=weights))

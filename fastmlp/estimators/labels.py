@@ -1,0 +1,92 @@
+"""Class labels: from what users give to what the network is trained on, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
+
+
+class Labels:
+    """The classes of a fit.
+
+    Attributes
+    ----------
+    classes : ndarray of shape (n_classes,)
+        The labels, ascending; of a "multilabel" y the columns' numbers.
+    kind : {"binary", "multiclass", "multilabel"}
+        Of one output, which is the probability of the second class; of one for each class, which
+        exclude each other; of one for each label.
+    """
+
+    def __init__(self, classes: np.ndarray, kind: str) -> None:
+        self.classes, self.kind = classes, kind
+
+    @classmethod
+    def of(cls, y: Any) -> Labels:
+        """Return the labels that occur in y.
+
+        Parameters
+        ----------
+        y : ndarray of shape (n_samples,) or sparse or dense indicators (n_samples, n_labels)
+
+        Raises
+        ------
+        ValueError
+            For targets that are no labels, and for several labels of several values each.
+        """
+        check_classification_targets(y)
+        kind = type_of_target(y, input_name="y")
+        if kind.startswith("multilabel"):
+            return cls(np.arange(y.shape[1]), "multilabel")
+        if "multioutput" in kind:
+            raise ValueError("Multioutput target data is not supported with label binarization")
+        classes = unique_labels(y)
+        return cls(classes, "multiclass" if len(classes) > 2 else "binary")
+
+    @property
+    def n_outputs(self) -> int:
+        """The number of the network's outputs."""
+        return 1 if self.kind == "binary" else len(self.classes)
+
+    def encode(self, y: Any, dtype: Any) -> np.ndarray:
+        """Return y, of known labels, as `Network` takes it.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), int64, or (n_samples, n_outputs) of the dtype
+        """
+        if self.kind == "multilabel":
+            dense = y.toarray() if hasattr(y, "toarray") else np.asarray(y)
+            if dense.shape[1:] != self.classes.shape:
+                raise ValueError(
+                    f"y has shape {dense.shape}, expected (n_samples, {len(self.classes)}): one "
+                    "column for each label of the first fit"
+                )
+            return (dense > 0).astype(dtype)
+        places = self.places(y)
+        return places if self.kind == "multiclass" else places.astype(dtype).reshape(-1, 1)
+
+    def places(self, y: Any) -> np.ndarray:
+        """Return where in `classes` each of the labels y is (n_samples,), int64."""
+        return np.searchsorted(self.classes, np.asarray(y)).astype(np.int64, copy=False)
+
+    def decode(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the likeliest labels for outputs (n_samples, n_outputs)."""
+        if self.kind == "multiclass":
+            likeliest: np.ndarray = self.classes[outputs.argmax(axis=1)]
+            return likeliest
+        likely = outputs > 0.5
+        if self.kind == "multilabel":
+            return likely.astype(int)
+        likelier: np.ndarray = self.classes[likely[:, 0].astype(np.intp) * (len(self.classes) - 1)]
+        return likelier
+
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the probability of each class, or label (n_samples, n_classes)."""
+        if self.kind != "binary":
+            return outputs
+        if len(self.classes) == 1:
+            return np.ones_like(outputs)
+        return np.hstack([1 - outputs, outputs])

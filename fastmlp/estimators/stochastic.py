@@ -1,0 +1,294 @@
+"""Fits by stochastic solvers: epochs, as scikit-learn's MLPs count, show and end them."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from fastmlp.estimators.problem import NON_FINITE, Course, Problem, callbacks_of
+from fastmlp.estimators.rates import LearningRate, ShuffledByState
+from fastmlp.estimators.rules import RATED, rule_of
+from fastmlp.solvers.reports import DIVERGED, DONE, INTERRUPTED
+from fastmlp.solvers.trainers import BatchTrainer
+from fastmlp.solvers.training import Run, Settings
+from fastmlp.solvers.updates import Updates
+
+if TYPE_CHECKING:
+    from scipy.optimize import OptimizeResult
+
+    from fastmlp.estimators.tasks import Tasks
+    from fastmlp.solvers.rules import Rule
+    from fastmlp.solvers.trainers import State
+
+# `learning_rate="adaptive"` divides by this, until the rate is at most that.
+ADAPTIVE_DIVISOR, LEAST_RATE = 5.0, 1e-6
+
+
+@dataclass
+class Optimizer:
+    """What an optimiser keeps from one call of `partial_fit` to the next.
+
+    Attributes
+    ----------
+    rule : Rule
+    learning_rate : float
+    state : State or None
+        The rule's.
+    no_improvement : int
+        Epochs in a row.
+    best : ndarray of shape (n_params,) or None
+        The parameters of the best validation score.
+    has_stopped : bool
+        Whether early stopping has ended the training.
+    """
+
+    rule: Rule
+    learning_rate: float
+    state: State | None = None
+    no_improvement: int = 0
+    best: np.ndarray | None = None
+    has_stopped: bool = False
+
+
+def optimizer_for(estimator: Any, earlier: Optimizer | None, keeps_state: bool) -> Optimizer:
+    """Return the optimiser to begin with: the earlier one, or a new one."""
+    rule = rule_of(estimator)
+    if earlier is None:
+        return Optimizer(rule, estimator.learning_rate_init)
+    if keeps_state and type(earlier.rule) is type(rule):
+        return replace(earlier, rule=rule)
+    return replace(earlier, rule=rule, state=None, learning_rate=estimator.learning_rate_init)
+
+
+def minimise(
+    estimator: Any,
+    problem: Problem,
+    w: np.ndarray,
+    course: Course,
+    optimizer: Optimizer,
+    random_state: np.random.RandomState,
+    tasks: Tasks,
+    incremental: bool,
+) -> np.ndarray:
+    """Do the epochs, one if incremental; return the parameters.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+        Whose parameters say how.
+    problem : Problem
+    w : ndarray of shape (n_params,)
+        Where to begin; not modified.
+    course, optimizer
+        Brought up to date.
+    random_state : numpy.random.RandomState
+    tasks : Tasks
+    incremental : bool
+
+    Raises
+    ------
+    ValueError
+        Where a parameter would not be finite.
+    KeyboardInterrupt
+        Where interrupted before the first update; later, what has been learnt is kept.
+    """
+    watch = _Watch(estimator, problem, course, optimizer, tasks, incremental)
+    run = Run(
+        problem.net,
+        problem.X,
+        problem.y,
+        w,
+        _settings(estimator, problem, optimizer, watch, random_state, incremental),
+        _generator(estimator, random_state),
+    )
+    watch.n_updates = -(-problem.n_samples // run.trainer.batch_size)
+    n_before = int(run.trainer.done[0])
+    result = run.result()
+    assert isinstance(run.trainer, BatchTrainer)
+    optimizer.state = run.trainer.state
+    if result.status == DIVERGED:
+        raise ValueError(NON_FINITE)
+    if result.status == INTERRUPTED:
+        if result.nit == n_before:
+            raise KeyboardInterrupt
+        warnings.warn("Training interrupted by user.", stacklevel=6)
+    if result.status == DONE and not incremental:
+        warnings.warn(
+            f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) reached and the "
+            "optimization hasn't converged yet.",
+            ConvergenceWarning,
+            stacklevel=6,
+        )
+    if optimizer.best is not None and (not incremental or optimizer.has_stopped):
+        return optimizer.best
+    parameters: np.ndarray = result.x.copy()
+    return parameters
+
+
+def _generator(estimator: Any, random_state: np.random.RandomState) -> np.random.Generator:
+    """Return what draws the dropped units; without dropout nothing is drawn, here neither."""
+    seed = random_state.randint(2**32, size=4, dtype=np.uint64) if np.any(estimator.dropout) else 0
+    return np.random.default_rng(seed)
+
+
+def _settings(
+    estimator: Any,
+    problem: Problem,
+    optimizer: Optimizer,
+    watch: _Watch,
+    random_state: np.random.RandomState,
+    incremental: bool,
+) -> Settings:
+    n, rule = problem.n_samples, optimizer.rule
+    batch_size: int | None = estimator.batch_size
+    if estimator.batch_size == "auto":
+        batch_size = None if rule.needs_all_samples else min(200, n)
+    elif estimator.batch_size > n:
+        warnings.warn(
+            "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
+            stacklevel=7,
+        )
+    decays = getattr(rule, "weight_decay", 0) > 0
+    validation = problem.validation
+    return Settings(
+        updates=Updates(rule, l2=0.0 if decays else problem.alpha, shares_penalty=True),
+        reduction="mean",
+        batch_size=batch_size,
+        per_sample=False,
+        step=estimator.learning_rate if callable(estimator.learning_rate) else watch.rate,
+        epochs=1 if incremental else estimator.max_iter,
+        order=ShuffledByState(n, random_state) if estimator.shuffle else "sequential",
+        sample_weight=problem.weights,
+        class_weight=None,
+        dropout=estimator.dropout,
+        validation=None if validation is None else validation.samples,
+        scoring=None if validation is None else validation.score,
+        patience=None,
+        min_improvement=0.0,
+        rng=None,
+        callback=[*callbacks_of(estimator), watch],
+        progress=False,
+        rows=problem.rows,
+        state=optimizer.state,
+    )
+
+
+class _Watch:
+    """A callback of the solver: follows the course, shows it, and ends it in time."""
+
+    def __init__(
+        self,
+        estimator: Any,
+        problem: Problem,
+        course: Course,
+        optimizer: Optimizer,
+        tasks: Tasks,
+        incremental: bool,
+    ) -> None:
+        self.estimator, self.problem, self.course = estimator, problem, course
+        self.optimizer, self.tasks = optimizer, tasks
+        self.stops_early = estimator.early_stopping and problem.validation is not None
+        self.n_updates = 1  # in an epoch
+        self.rate = LearningRate(optimizer.learning_rate)
+
+    def on_start(self, state: OptimizeResult) -> None:
+        """Begin the first epoch."""
+        self.course.n_iter = 0
+        self._penalty = self.problem.penalty(state.x)
+        self.tasks.begin_epoch()
+
+    def on_epoch_end(self, state: OptimizeResult) -> object:
+        """Record the epoch; raise StopIteration if it is to be the last."""
+        course, optimizer = self.course, self.optimizer
+        course.n_iter += 1
+        course.t += self.problem.n_samples
+        course.loss = self._loss(state)
+        course.loss_curve.append(course.loss)
+        self._say(f"Iteration {course.n_iter}, loss = {course.loss:.8f}")
+        if self.problem.validation is not None:
+            has_better_score = self._score(state)
+        improved = has_better_score if self.stops_early else self._has_lower_loss()
+        optimizer.no_improvement = 0 if improved else optimizer.no_improvement + 1
+        self._decay()
+        reason = None
+        if optimizer.no_improvement > self.estimator.n_iter_no_change:
+            reason = self._end_or_slow_down()
+        optimizer.learning_rate = self.rate.value
+        asked = self.tasks.end_epoch(lambda: self._fitted_at(state.x))
+        if reason is not None:
+            raise StopIteration(reason)
+        if asked:
+            raise StopIteration("A callback has asked for it.")
+        self.tasks.begin_epoch()
+        return None
+
+    def _loss(self, state: OptimizeResult) -> float:
+        """Return the epoch's mean loss, with the penalty as it was before each update.
+
+        In between it is taken to have changed evenly.
+        """
+        problem, n = self.problem, self.n_updates
+        before, self._penalty = self._penalty, problem.penalty(state.x)
+        penalty = before + (self._penalty - before) * (n - 1) / (2 * n)
+        loss = state.fun / problem.outputs_averaged + n * penalty / problem.total_weight
+        return float(loss)
+
+    def _fitted_at(self, w: np.ndarray) -> dict[str, Any]:
+        fitted: dict[str, Any] = self.estimator._fitted_at(w.copy(), self.course, self.problem.net)
+        return fitted
+
+    def _score(self, state: OptimizeResult) -> bool:
+        """Record the validation; return whether the score is better by more than tol."""
+        history, best = state.history, self.course.best_validation_score
+        score = float(history.validation_score[-1])
+        self._say(f"Validation score: {score:f}")
+        if self.course.validate(float(history.validation_loss[-1]), score) and self.stops_early:
+            self.optimizer.best = state.x.copy()
+        return not score < best + self.estimator.tol
+
+    def _has_lower_loss(self) -> bool:
+        course = self.course
+        best, course.best_loss = course.best_loss, min(course.loss, course.best_loss)
+        return not course.loss > best - self.estimator.tol
+
+    def _decay(self) -> None:
+        """Set the next epoch's learning rate, where that depends on the samples seen."""
+        estimator = self.estimator
+        if self._is_rated("invscaling"):
+            self.rate.value = (
+                estimator.learning_rate_init / (self.course.t + 1) ** estimator.power_t
+            )
+
+    def _is_rated(self, learning_rate: str) -> bool:
+        estimator = self.estimator
+        return estimator.learning_rate == learning_rate and estimator.solver in RATED
+
+    def _end_or_slow_down(self) -> str | None:
+        """Return why to stop; or have a smaller learning rate, and None."""
+        estimator = self.estimator
+        what = "Validation score" if self.stops_early else "Training loss"
+        message = (
+            f"{what} did not improve more than tol={estimator.tol:f} for "
+            f"{estimator.n_iter_no_change} consecutive epochs."
+        )
+        if not self._is_rated("adaptive"):
+            message += " Stopping."
+        elif self.rate.value <= LEAST_RATE:
+            message += " Learning rate too small. Stopping."
+        else:
+            self.rate.value /= ADAPTIVE_DIVISOR
+            self.optimizer.no_improvement = 0
+            self._say(f"{message} Setting learning rate to {self.rate.value:f}")
+            return None
+        self._say(message)
+        self.optimizer.has_stopped = self.stops_early
+        return message
+
+    def _say(self, line: str) -> None:
+        if self.estimator.verbose:
+            sys.stdout.write(f"{line}\n")
