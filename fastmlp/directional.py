@@ -12,6 +12,7 @@ import numpy as np
 
 from fastmlp.kernels import activations, batch, updates
 from fastmlp.passes import GATHER, Passes
+from fastmlp.sparse import Features
 from fastmlp.threads import workers
 from fastmlp.workspace import (
     LINE_BYTES,
@@ -55,7 +56,7 @@ class DirectionalPasses(Passes):
     def __init__(
         self,
         net: Network,
-        X: np.ndarray,
+        X: Features,
         y: np.ndarray,
         weights: np.ndarray | None,
         kept_bytes: int,

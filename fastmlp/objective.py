@@ -14,6 +14,7 @@ from fastmlp import validation
 from fastmlp.curve import Curve
 from fastmlp.directional import DirectionalPasses
 from fastmlp.kernels.updates import dot
+from fastmlp.sparse import as_given
 from fastmlp.weights import combined, total_weight
 
 if TYPE_CHECKING:
@@ -30,10 +31,11 @@ class Objective:
     Parameters
     ----------
     net : Network
-    X : array-like of shape (n_samples, n_0)
+    X : {array-like, sparse matrix} of shape (n_samples, n_0)
         Used in place where it has the network's dtype and C order; otherwise converted block by
-        block in every pass. Memory maps are fine. Neither X nor y is copied: do not change them
-        while the objective is in use.
+        block in every pass. Memory maps are fine, and sparse matrices (best in CSR format: others
+        are brought into it). Otherwise neither X nor y is copied: do not change them while the
+        objective is in use.
     y : array-like of shape (n_samples,) or (n_samples, n_L)
         As in `Network.loss`.
     sample_weight : array-like of shape (n_samples,), optional
@@ -52,7 +54,7 @@ class Objective:
     Attributes
     ----------
     net, X, y, l2, reduction
-        As given; not to be changed.
+        As given (X, if sparse, in CSR format); not to be changed.
     nfev, njev, nhev : int
         Evaluations so far: passes that gave a value (those of curves among them), gradients, and
         products with the Hessian.
@@ -99,18 +101,25 @@ class Objective:
         self.l2 = validation.not_negative("l2", l2)
         if self.l2 > np.finfo(net.dtype).max:
             raise ValueError(f"l2 is {l2!r}, beyond the range of {net.dtype}")
-        self.net, self.X = net, validation.features(net, X)
-        self.y = validation.truth(net, y, len(self.X))
+        self.net, self._rows = net, validation.features(net, X)
+        self.y = validation.truth(net, y, len(self._rows))
         self._weights = combined(net, sample_weight, class_weight, self.y, reduction)
         self.kept_bytes = validation.count("kept_bytes", kept_bytes, least=0)
         self.nfev = self.njev = self.nhev = 0
-        self._divisor = total_weight(self._weights, len(self.X)) if reduction == "mean" else 1.0
+        self._divisor = total_weight(self._weights, len(self.y)) if reduction == "mean" else 1.0
         self._begin()
+
+    @property
+    def X(self) -> Any:
+        """The samples, as rows; in CSR format if they came as a sparse matrix."""
+        return as_given(self._rows)
 
     def _begin(self) -> None:
         """Have no buffers, and nothing in them."""
         self._lock, self._process = threading.RLock(), os.getpid()
-        self._passes = DirectionalPasses(self.net, self.X, self.y, self._weights, self.kept_bytes)
+        self._passes = DirectionalPasses(
+            self.net, self._rows, self.y, self._weights, self.kept_bytes
+        )
         self._keeps = False  # whether gradients keep the first layer's product
         self._product_of: np.ndarray | None = None  # the w whose product is kept
         self._curve: Curve | None = None  # whose line has been begun last
@@ -132,7 +141,7 @@ class Objective:
         self._begin()
 
     def __repr__(self) -> str:
-        parts = [repr(self.net), f"{len(self.X)} samples"]
+        parts = [repr(self.net), f"{len(self.y)} samples"]
         if self._weights is not None:
             parts.append("weighted")
         if self.l2:

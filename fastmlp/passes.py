@@ -9,6 +9,7 @@ import numpy as np
 
 from fastmlp.kernels import batch
 from fastmlp.kernels.steps import run
+from fastmlp.sparse import Features, is_ready
 from fastmlp.threads import workers
 from fastmlp.workspace import (
     LINE_BYTES,
@@ -35,7 +36,7 @@ class Passes:
     Parameters
     ----------
     net : Network
-    X : ndarray of shape (n_samples, n_0)
+    X : ndarray or SparseRows of shape (n_samples, n_0)
         Checked, of any dtype and layout: converted block by block where need be.
     y : ndarray of shape (n_samples,) or (n_samples, n_L), optional
         Checked, likewise.
@@ -46,7 +47,7 @@ class Passes:
     def __init__(
         self,
         net: Network,
-        X: np.ndarray,
+        X: Features,
         y: np.ndarray | None = None,
         weights: np.ndarray | None = None,
     ) -> None:
@@ -56,8 +57,9 @@ class Passes:
         self._workspaces: dict[str, Workspace] = {}
         row_bytes = net.widths[0] * net.dtype.itemsize
         # Rows of an even number of cache lines would fall on few of the cache's sets.
-        in_place = X.dtype == net.dtype and X.flags.c_contiguous and row_bytes % (2 * LINE_BYTES)
-        self._in_place = writeable(X).reshape(-1) if in_place else None
+        self._in_place: np.ndarray | None = None
+        if is_ready(X, net.dtype) and row_bytes % (2 * LINE_BYTES):
+            self._in_place = writeable(X).reshape(-1)
 
     def predict(self, w: np.ndarray, out: np.ndarray) -> None:
         """Write A_L (n_samples, n_L) into out."""

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastmlp import sparse
+
 if TYPE_CHECKING:
     from fastmlp.network import Network
 
@@ -122,16 +124,23 @@ def generator(rng: object) -> np.random.Generator:
 
 def _array(name: str, value: Any) -> np.ndarray:
     if hasattr(value, "toarray"):
-        raise ValueError(f"{name} must be a dense array; got a sparse {type(value).__name__}")
+        raise ValueError(
+            f"{name} must be a dense array; got a sparse {type(value).__name__}: "
+            f"use {name}.toarray()"
+        )
     try:
         array = np.asarray(value)
     except ValueError:
         raise ValueError(
             f"{name} must be an array of numbers; got rows of different lengths"
         ) from None
-    if array.dtype.kind not in "biuf":
-        raise ValueError(f"{name} must hold real numbers; got dtype {array.dtype}")
+    _check_real(name, array.dtype)
     return array
+
+
+def _check_real(name: str, dtype: np.dtype[Any]) -> None:
+    if dtype.kind not in "biuf":
+        raise ValueError(f"{name} must hold real numbers; got dtype {dtype}")
 
 
 def _check_finite(name: str, array: np.ndarray, dtype: np.dtype[Any]) -> None:
@@ -141,16 +150,35 @@ def _check_finite(name: str, array: np.ndarray, dtype: np.dtype[Any]) -> None:
     rows = max(1, CHUNK_NUMBERS * len(array) // max(1, array.size))
     for start in range(0, len(array), rows):
         chunk = array[start : start + rows]
-        with np.errstate(over="ignore"):
-            bad = ~np.isfinite(chunk.astype(dtype, copy=False))
-        if not bad.any():
-            continue
-        where = tuple(int(i) for i in np.argwhere(bad)[0])
-        value = chunk[where]
-        place = ", ".join(str(i) for i in (where[0] + start, *where[1:]))
-        if np.isfinite(value):
-            raise ValueError(f"{name}[{place}] is {value}, beyond the range of {dtype}")
-        raise ValueError(f"{name} must be finite; {name}[{place}] is {value} (NaN or infinity)")
+        bad = _not_finite(chunk, dtype)
+        if bad.any():
+            where = tuple(int(i) for i in np.argwhere(bad)[0])
+            raise _error_at(name, (where[0] + start, *where[1:]), chunk[where], dtype)
+
+
+def _check_stored_finite(name: str, rows: sparse.SparseRows, dtype: np.dtype[Any]) -> None:
+    """As `_check_finite`, of the numbers that a sparse matrix stores."""
+    if rows.dtype.kind != "f":
+        return
+    for start, run in rows.runs(CHUNK_NUMBERS):
+        bad = _not_finite(run.data, dtype)
+        if bad.any():
+            place = int(bad.argmax())
+            row = start + int(np.searchsorted(run.indptr, place, side="right")) - 1
+            raise _error_at(name, (row, int(run.indices[place])), run.data[place], dtype)
+
+
+def _not_finite(numbers: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        bad: np.ndarray = ~np.isfinite(numbers.astype(dtype, copy=False))
+    return bad
+
+
+def _error_at(name: str, where: tuple[int, ...], value: Any, dtype: np.dtype[Any]) -> ValueError:
+    place = ", ".join(str(i) for i in where)
+    if np.isfinite(value):
+        return ValueError(f"{name}[{place}] is {value}, beyond the range of {dtype}")
+    return ValueError(f"{name} must be finite; {name}[{place}] is {value} (NaN or infinity)")
 
 
 def all_finite(array: np.ndarray) -> bool:
@@ -159,21 +187,29 @@ def all_finite(array: np.ndarray) -> bool:
     return all(bool(np.isfinite(array[i : i + CHUNK_NUMBERS]).all()) for i in starts)
 
 
-def features(net: Network, X: Any) -> np.ndarray:
+def features(net: Network, X: Any) -> sparse.Features:
     """Return X as a 2-D array of finite numbers with the network's number of columns.
 
-    It keeps its dtype, layout and memory.
+    It keeps its dtype, layout and memory; of a sparse matrix its rows are returned.
     """
-    array = _array("X", X)
+    is_sparse = sparse.is_sparse(X)
+    if is_sparse:
+        _check_real("X", X.dtype)
+    array = X if is_sparse else _array("X", X)
     if array.ndim != 2:
         hint = "; for one sample use X.reshape(1, -1)" if array.ndim == 1 else ""
         raise ValueError(f"X must be 2-D (n_samples, n_features); got {array.ndim}-D{hint}")
     if array.shape[1] != net.widths[0]:
         raise ValueError(f"X has {array.shape[1]} features, the network expects {net.widths[0]}")
-    if len(array) == 0:
+    if array.shape[0] == 0:
         raise ValueError("X is empty: it has 0 samples, at least 1 is expected")
+    if is_sparse:
+        rows = sparse.rows(array)
+        _check_stored_finite("X", rows, net.dtype)
+        return rows
     _check_finite("X", array, net.dtype)
-    return array
+    dense: np.ndarray = array
+    return dense
 
 
 def parameters(net: Network, w: Any, name: str = "w") -> np.ndarray:

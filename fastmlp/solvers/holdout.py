@@ -12,13 +12,14 @@ import numpy as np
 from fastmlp import labels
 from fastmlp.passes import Passes
 from fastmlp.solvers import scoring as scores
+from fastmlp.sparse import Features, as_given, is_sparse, take
 from fastmlp.validation import features, is_number, truth
 from fastmlp.weights import by_class, combined, total_weight
 
 if TYPE_CHECKING:
     from fastmlp.network import Network
 
-Samples = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # X, y, weights
+Samples = tuple[Features, np.ndarray, np.ndarray | None]  # X, y, weights
 
 
 class Holdout:
@@ -34,7 +35,8 @@ class Holdout:
         once is left at least once.
     scoring : None, str or callable
         As `scoring.scorer` takes it.
-    X, y : ndarray
+    X : ndarray or SparseRows
+    y : ndarray
         The training samples, checked. X is not copied, but for the rows set apart.
     weights : ndarray of shape (n_samples,) or None
         Of the training samples, as `weights.combined` returns them.
@@ -58,7 +60,7 @@ class Holdout:
         net: Network,
         validation: Any,
         scoring: Any,
-        X: np.ndarray,
+        X: Features,
         y: np.ndarray,
         weights: np.ndarray | None,
         rng: np.random.Generator,
@@ -81,7 +83,7 @@ class Holdout:
                     raise ValueError(
                         f"validation={validation!r} leaves only samples of weight 0 to {use} on"
                     )
-            samples = X[rows], y[rows], None if weights is None else weights[rows]
+            samples = take(X, rows), y[rows], None if weights is None else weights[rows]
         else:
             raise ValueError(
                 "validation must be None, (X_val, y_val), (X_val, y_val, sample_weight_val) or a "
@@ -117,7 +119,7 @@ class Holdout:
         if self._score is None or not math.isfinite(loss):
             return loss, math.nan
         model = scores.model(self._passes.net, w, self._passes)
-        return loss, self._score(model, self._passes.X, self._targets)
+        return loss, self._score(model, as_given(self._passes.X), self._targets)
 
 
 def _given(net: Network, validation: Any, class_weight: dict[int, float] | None) -> Samples:
@@ -177,4 +179,5 @@ def _about(name: str) -> Iterator[None]:
 def _described(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return f"a {type(value).__name__} of {len(value)}"
-    return f"an array of shape {value.shape}" if isinstance(value, np.ndarray) else repr(value)
+    is_array = isinstance(value, np.ndarray) or is_sparse(value)
+    return f"an array of shape {value.shape}" if is_array else repr(value)

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastmlp import labels, validation
+from fastmlp.sparse import as_given
 
 if TYPE_CHECKING:
     from fastmlp.network import Network
     from fastmlp.passes import Passes
 
-Score = Callable[["Model", np.ndarray, np.ndarray], float]
+Score = Callable[["Model", Any, np.ndarray], float]
 
 
 def scorer(scoring: Any) -> Score | None:
@@ -46,7 +47,7 @@ def scorer(scoring: Any) -> Score | None:
             "sklearn.metrics.make_scorer turns into one"
         )
 
-    def score(model: Model, X: np.ndarray, y: np.ndarray) -> float:
+    def score(model: Model, X: Any, y: np.ndarray) -> float:
         try:
             value = given(model, X, y)
         except (AttributeError, TypeError, ValueError) as error:
@@ -120,8 +121,8 @@ class Model:
     def outputs(self, X: Any) -> np.ndarray:
         """Return A_L (n, n_L), computed once where it is asked for several times."""
         if self._last is None or self._last[0] is not X:
-            if self._passes is not None and X is self._passes.X:
-                outputs = np.empty((len(X), self.net.widths[-1]), self.net.dtype)
+            if self._passes is not None and X is as_given(self._passes.X):
+                outputs = np.empty((self._passes.n_samples, self.net.widths[-1]), self.net.dtype)
                 self._passes.predict(self.w, outputs)
             else:
                 outputs = self.net.predict(self.w, X)

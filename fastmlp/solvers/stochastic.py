@@ -137,9 +137,9 @@ def minibatch_sgd(
     Parameters
     ----------
     net : Network
-    X : array-like of shape (n_samples, n_0)
+    X : {array-like, sparse matrix} of shape (n_samples, n_0)
         Used in place where it has the network's dtype and C order; otherwise converted in small
-        runs, never as a whole. Memory maps are fine.
+        runs, never as a whole. Memory maps are fine, and sparse matrices (best in CSR format).
     y : array-like of shape (n_samples,) or (n_samples, n_L)
         As in `Network.loss`.
     w : array-like of shape (n_params,)

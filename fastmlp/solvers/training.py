@@ -31,6 +31,7 @@ from fastmlp.solvers.reports import (
 )
 from fastmlp.solvers.trainers import BatchTrainer, Dropout, SampleTrainer, State
 from fastmlp.solvers.updates import Updates
+from fastmlp.sparse import Features, is_ready
 from fastmlp.weights import combined
 from fastmlp.workspace import samples
 
@@ -47,7 +48,8 @@ class Samples:
     Parameters
     ----------
     net : Network
-    X, y : ndarray
+    X : ndarray or SparseRows
+    y : ndarray
         Checked, of any dtype and layout; not copied.
     weights : ndarray of shape (n_samples,), optional
         Of the network's dtype.
@@ -58,14 +60,13 @@ class Samples:
     def __init__(
         self,
         net: Network,
-        X: np.ndarray,
+        X: Features,
         y: np.ndarray,
         weights: np.ndarray | None,
         rows: np.ndarray | None,
     ) -> None:
         self.net, self.X, self.y, self.weights, self.rows = net, X, y, weights, rows
         self.y_dtype = np.dtype(np.int64) if y.ndim == 1 else net.dtype
-        self.converts_X = not (X.dtype == net.dtype and X.flags.c_contiguous)
         self.converts_y = not (y.dtype == self.y_dtype and y.flags.c_contiguous)
 
     def __len__(self) -> int:
@@ -73,7 +74,7 @@ class Samples:
 
     def most_entries(self, batch_size: int) -> int:
         """Return how many samples may be converted at once: whole batches of bounded memory."""
-        if not self.converts_X:
+        if is_ready(self.X, self.net.dtype):
             return len(self)
         row_bytes = self.net.widths[0] * self.net.dtype.itemsize
         return max(1, CONVERTED_BYTES // row_bytes // batch_size) * batch_size
@@ -84,10 +85,12 @@ class Samples:
 
     def data(self, index: np.ndarray) -> batch.Data:
         """Bundle these rows for the kernels, converted where need be."""
-        X, x_index = self.X, index
         y, y_index, weights = self.y, index, self.weights
-        if self.converts_X:
-            X, x_index = np.ascontiguousarray(X[index], self.net.dtype), np.arange(len(index))
+        if is_ready(self.X, self.net.dtype):
+            X, x_index = self.X, index
+        else:
+            X = np.ascontiguousarray(self.X[index], self.net.dtype)
+            x_index = np.arange(len(index))
         if self.converts_y:
             y, y_index = np.ascontiguousarray(y[index], self.y_dtype), np.arange(len(index))
             weights = None if weights is None else weights[index]
