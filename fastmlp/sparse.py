@@ -48,10 +48,8 @@ class SparseRows:
         while start < len(self):
             stop = int(np.searchsorted(ends, ends[start] + n_stored, side="right")) - 1
             stop = max(stop, start + 1)
-            run = self.matrix[start:stop]
-            if not run.has_canonical_format:
-                run = run.copy()  # SciPy's slices may be views
-                run.sum_duplicates()
+            run = self.matrix[start:stop]  # a copy
+            run.sum_duplicates()
             yield start, run
             start = stop
 
