@@ -46,7 +46,9 @@ class SparseRows:
         """
         ends, start = self.matrix.indptr, 0
         while start < len(self):
-            stop = int(np.searchsorted(ends, ends[start] + n_stored, side="right")) - 1
+            most = min(int(ends[start]) + n_stored, int(ends[-1]))
+            # Of the same dtype: searchsorted would copy all ends otherwise.
+            stop = int(np.searchsorted(ends, ends.dtype.type(most), side="right")) - 1
             stop = max(stop, start + 1)
             run = self.matrix[start:stop]  # a copy
             run.sum_duplicates()
