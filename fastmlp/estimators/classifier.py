@@ -35,9 +35,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     solver : str or rule, default="adam"
         Batch by batch: "sgd" (with momentum), "adam", "adagrad", "rmsprop", "amsgrad", "adamw", or
         one of `fastmlp.rules` with parameters of its own. With all samples at once: "lbfgs"
-        (SciPy's L-BFGS-B), "newton-cg" (SciPy's, with exact Hessian products), "gd" (steepest
-        descent), "cg" (conjugate gradients) and "nesterov" (accelerated gradients), these three
-        with exact line search; and "rprop".
+        (SciPy's L-BFGS-B), "rprop", and with exact line search "gd" (steepest descent), "cg"
+        (conjugate gradients) and "nesterov" (accelerated gradients).
     alpha : float, default=0.0001
         Strength of the L2 penalty, which is divided by the number of samples (their weight) that a
         gradient is of. For "adamw" the decay of the weights instead.
@@ -334,7 +333,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         ndarray of shape (n_samples, n_classes)
             In the order of `classes_`; of multilabel targets the probability of each label.
         """
-        return self._labels.probabilities(self._outputs(X))
+        outputs = self._outputs(X)
+        return self._labels.probabilities(outputs)
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Return the log of probability estimates.

@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp.estimators.problem import NON_FINITE, Course, Problem, callbacks_of
-from fastmlp.estimators.rules import DIRECTIONS, METHODS
+from fastmlp.estimators.rules import DIRECTIONS
 from fastmlp.objective import Objective
 from fastmlp.solvers.gradient_descent import descend
 from fastmlp.solvers.holdout import Holdout
@@ -68,11 +68,9 @@ def minimise(
     if solver in DIRECTIONS:
         direction = DIRECTIONS[solver]
         result = descend(objective, w, direction, "exact", tol, max_iter, watch, False)
-    elif solver == "lbfgs":
-        options = {"maxfun": estimator.max_fun, "gtol": tol, "ftol": LBFGS_FTOL}
-        result = minimized(objective, w, METHODS[solver], 0.0, max_iter, watch, False, options)
     else:
-        result = minimized(objective, w, METHODS[solver], tol, max_iter, watch, False, None)
+        options = {"maxfun": estimator.max_fun, "gtol": tol, "ftol": LBFGS_FTOL}
+        result = minimized(objective, w, "L-BFGS-B", 0.0, max_iter, watch, False, options)
     watch.end(result)
     if result.status == DIVERGED:
         raise ValueError(NON_FINITE)

@@ -85,8 +85,11 @@ class Labels:
 
     def probabilities(self, outputs: np.ndarray) -> np.ndarray:
         """Return the probability of each class, or label (n_samples, n_classes)."""
-        if self.kind != "binary":
+        if self.kind == "multiclass":
             return outputs
+        if self.kind == "multilabel":  # sigmoids reach neither 0 nor 1, but their roundings do
+            least = np.finfo(outputs.dtype).smallest_normal
+            return np.clip(outputs, least, np.nextafter(outputs.dtype.type(1), 0), out=outputs)
         if len(self.classes) == 1:
             return np.ones_like(outputs)
         return np.hstack([1 - outputs, outputs])

@@ -48,9 +48,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     solver : str or rule, default="adam"
         Batch by batch: "sgd" (with momentum), "adam", "adagrad", "rmsprop", "amsgrad", "adamw", or
         one of `fastmlp.rules` with parameters of its own. With all samples at once: "lbfgs"
-        (SciPy's L-BFGS-B), "newton-cg" (SciPy's, with exact Hessian products), "gd" (steepest
-        descent), "cg" (conjugate gradients) and "nesterov" (accelerated gradients), these three
-        with exact line search; and "rprop".
+        (SciPy's L-BFGS-B), "rprop", and with exact line search "gd" (steepest descent), "cg"
+        (conjugate gradients) and "nesterov" (accelerated gradients).
     alpha : float, default=0.0001
         Strength of the L2 penalty, which is divided by the number of samples (their weight) that a
         gradient is of. For "adamw" the decay of the weights instead.

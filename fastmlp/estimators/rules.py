@@ -73,11 +73,10 @@ STOCHASTIC: dict[str, Callable[[Any], rules.Rule]] = {
     ),
     "rprop": lambda estimator: rules.Rprop(),
 }
-# Of the solvers that see all samples at once: directions of `gradient_descent` ...
+# Of the solvers that see all samples at once: the directions of `gradient_descent`. "lbfgs" is
+# SciPy's.
 DIRECTIONS = {"gd": "steepest", "cg": "conjugate", "nesterov": "nesterov"}
-# ... and methods of SciPy.
-METHODS = {"lbfgs": "L-BFGS-B", "newton-cg": "Newton-CG"}
-NAMES = {*STOCHASTIC, *DIRECTIONS, *METHODS}
+NAMES = {*STOCHASTIC, *DIRECTIONS, "lbfgs"}
 # Those whose step size `learning_rate` may change by its name; the others adapt theirs.
 RATED = ("sgd", "adagrad", "rmsprop")
 
