@@ -52,7 +52,7 @@ def resolve(
     if incremental:
         raise ValueError("partial_fit does not support early_stopping=True without X_val and y_val")
     # scikit-learn draws by classes where there is one output.
-    stratify = targets[:, 0] if estimator._is_binary() else None
+    stratify = targets[:, 0] > 0 if estimator._is_binary() else None
     rows, held_out = train_test_split(
         np.arange(X.shape[0]),
         random_state=random_state,

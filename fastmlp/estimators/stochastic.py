@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import warnings
 from dataclasses import dataclass, replace
@@ -112,7 +113,7 @@ def minimise(
     assert isinstance(run.trainer, BatchTrainer)
     optimizer.state = run.trainer.state
     if result.status == DIVERGED:
-        raise ValueError(NON_FINITE)
+        watch.diverge()
     if result.status == INTERRUPTED:
         if result.nit == n_before:
             raise KeyboardInterrupt
@@ -226,6 +227,21 @@ class _Watch:
             raise StopIteration("A callback has asked for it.")
         self.tasks.begin_epoch()
         return None
+
+    def diverge(self) -> None:
+        """End with the parameters of the best epoch; raise ValueError where there are none."""
+        if not self.stops_early or self.optimizer.best is None:
+            raise ValueError(NON_FINITE)
+        self.course.n_iter += 1
+        self.course.loss_curve.append(math.nan)
+        self.course.validate(math.nan, math.nan)
+        self.optimizer.has_stopped = True
+        warnings.warn(
+            f"Training diverged in epoch {self.course.n_iter}: the parameters of the epoch with "
+            "the best validation score are kept.",
+            RuntimeWarning,
+            stacklevel=7,
+        )
 
     def _loss(self, state: OptimizeResult) -> float:
         """Return the epoch's mean loss, with the penalty as it was before each update.
