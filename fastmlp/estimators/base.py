@@ -280,17 +280,20 @@ class BaseMLP(
 
     def _outputs(self, X: Any) -> np.ndarray:
         """Return the network's outputs (n_samples, n_outputs) for X as users give it."""
-        check_is_fitted(self)
         X = self._checked_features(X)
         with threads.limited(self.n_jobs):
             return self._predictor.predict(self.parameters_, X)
 
     def _checked_features(self, X: Any) -> Any:
         """Return X, checked as scikit-learn does, but sooner where it is a plain array."""
-        is_plain = type(X) is np.ndarray and X.ndim == 2 and X.dtype in FLOATS and len(X) > 0
-        has_names = hasattr(self, "feature_names_in_")
-        if is_plain and not has_names and X.shape[1] == self.n_features_in_ and all_finite(X):
-            return X
+        fitted = self.__dict__
+        if "network_" not in fitted:
+            check_is_fitted(self)
+        if type(X) is np.ndarray and X.dtype in FLOATS and "feature_names_in_" not in fitted:
+            fits = X.ndim == 2 and X.shape[1] == self.n_features_in_ and len(X) > 0
+            with np.errstate(over="ignore", invalid="ignore"):
+                if fits and math.isfinite(X.sum()):
+                    return X
         X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         return validation.features(self.network_, X) if hasattr(X, "toarray") else X
 
@@ -327,7 +330,6 @@ class BaseMLP(
         ValueError
             Where there is no such layer.
         """
-        check_is_fitted(self)
         X = self._checked_features(X)
         network = up_to(self.network_, layer)
         with threads.limited(self.n_jobs):

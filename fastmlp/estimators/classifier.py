@@ -8,12 +8,12 @@ import numpy as np
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
+from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target
 from sklearn.utils.validation import check_array, column_or_1d
 
 from fastmlp.estimators.base import BaseMLP, has_partial_fit
 from fastmlp.estimators.held_out import accuracy
-from fastmlp.estimators.labels import Labels
+from fastmlp.estimators.labels import Labels, distinct
 from fastmlp.losses import Loss
 
 
@@ -266,7 +266,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             self._labels = Labels.of(y)
             self.classes_ = self._labels.classes
         elif self._labels.kind != "multilabel":
-            self._require_known(unique_labels(y), needs_all=bool(self.warm_start))
+            self._require_known(distinct(y), needs_all=bool(self.warm_start))
         return X, y
 
     def _require_known(self, classes: np.ndarray, needs_all: bool = False) -> None:
@@ -285,7 +285,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if self._labels.kind == "multilabel":
             return check_array(y, accept_sparse="csr", input_name="y_val")
         y = column_or_1d(y, warn=True)
-        self._require_known(unique_labels(y))
+        self._require_known(distinct(y))
         return y
 
     def _output_and_loss(self) -> tuple[str, Any]:

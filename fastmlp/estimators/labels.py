@@ -8,6 +8,12 @@ import numpy as np
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 
 
+def distinct(y: Any) -> np.ndarray:
+    """Return the labels that occur in y, ascending."""
+    labels: np.ndarray = unique_labels(y) if y.dtype == object else np.unique(y)
+    return labels
+
+
 class Labels:
     """The classes of a fit.
 
@@ -36,13 +42,13 @@ class Labels:
         ValueError
             For targets that are no labels, and for several labels of several values each.
         """
-        check_classification_targets(y)
         kind = type_of_target(y, input_name="y")
         if kind.startswith("multilabel"):
             return cls(np.arange(y.shape[1]), "multilabel")
-        if "multioutput" in kind:
+        if kind not in ("binary", "multiclass"):
+            check_classification_targets(y)  # raises for what is no label at all
             raise ValueError("Multioutput target data is not supported with label binarization")
-        classes = unique_labels(y)
+        classes = distinct(y)
         return cls(classes, "multiclass" if len(classes) > 2 else "binary")
 
     @property
