@@ -17,7 +17,7 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from fastmlp import threads, validation
+from fastmlp import sparse, threads, validation
 from fastmlp.estimators import full_batch, held_out, stochastic
 from fastmlp.estimators.constraints import CONSTRAINTS
 from fastmlp.estimators.parameters import Views, architecture, initial, up_to, widths_of
@@ -162,8 +162,8 @@ class BaseMLP(
         earlier = None if is_new else self.network_
         widths = (X.shape[1], *hidden_widths, self._n_outputs(y))
         network = architecture(self, widths, X.dtype, earlier)
-        if hasattr(X, "toarray"):
-            X = validation.features(network, X)
+        if sparse.is_sparse(X):
+            X = sparse.rows(X)
         targets = validation.truth(network, self._encoded(y, network.dtype), len(y))
         random_state = check_random_state(self.random_state)
         w = initial(network, self.activation, random_state) if is_new else self.parameters_
@@ -180,7 +180,7 @@ class BaseMLP(
                 None if is_new else self._optimizer,
                 keeps_state=incremental or self.warm_start == "optimizer",
             )
-            if optimizer.has_stopped and incremental:
+            if incremental and self.early_stopping and optimizer.has_stopped:
                 return
             w = stochastic.minimise(
                 self, problem, w, course, optimizer, random_state, tasks, incremental
@@ -295,7 +295,7 @@ class BaseMLP(
                 if fits and math.isfinite(X.sum()):
                     return X
         X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
-        return validation.features(self.network_, X) if hasattr(X, "toarray") else X
+        return sparse.rows(X) if sparse.is_sparse(X) else X
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict using the multi-layer perceptron.

@@ -10,7 +10,7 @@ from sklearn.metrics import check_scoring, r2_score
 from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, validate_data
 
-from fastmlp import validation
+from fastmlp import sparse
 from fastmlp.estimators.problem import Course, Score, Validation
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ def resolve(
             "dataset."
         )
     weights_val = None if weights is None else weights[held_out]
-    X_val, y_val = X[held_out], y[held_out]
-    score = _score(estimator, network, X_val, y_val, weights_val)
+    X_val, y_val = sparse.take(X, held_out), y[held_out]
+    score = _score(estimator, network, sparse.as_given(X_val), y_val, weights_val)
     return rows, Validation(X_val, targets[held_out], weights_val, score)
 
 
@@ -87,8 +87,8 @@ def _given(
         sample_weight = _check_sample_weight(sample_weight, X_val, dtype=np.float64)
     score = _score(estimator, network, X_val, y_val, sample_weight)
     targets = estimator._encoded(y_val, network.dtype)
-    if hasattr(X_val, "toarray"):
-        X_val = validation.features(network, X_val)
+    if sparse.is_sparse(X_val):
+        X_val = sparse.rows(X_val)
     return Validation(X_val, targets, sample_weight, score)
 
 

@@ -125,10 +125,9 @@ def minimise(
             ConvergenceWarning,
             stacklevel=6,
         )
-    if optimizer.best is not None and (not incremental or optimizer.has_stopped):
-        return optimizer.best
+    ends = watch.stops_early and (optimizer.has_stopped or not incremental)
     parameters: np.ndarray = result.x.copy()
-    return parameters
+    return optimizer.best if ends and optimizer.best is not None else parameters
 
 
 def _generator(estimator: Any, random_state: np.random.RandomState) -> np.random.Generator:
@@ -194,6 +193,7 @@ class _Watch:
         self.estimator, self.problem, self.course = estimator, problem, course
         self.optimizer, self.tasks = optimizer, tasks
         self.stops_early = estimator.early_stopping and problem.validation is not None
+        self.incremental = incremental
         self.n_updates = 1  # in an epoch
         self.rate = LearningRate(optimizer.learning_rate)
 
@@ -235,7 +235,7 @@ class _Watch:
         self.course.n_iter += 1
         self.course.loss_curve.append(math.nan)
         self.course.validate(math.nan, math.nan)
-        self.optimizer.has_stopped = True
+        self.optimizer.has_stopped = self.incremental
         warnings.warn(
             f"Training diverged in epoch {self.course.n_iter}: the parameters of the epoch with "
             "the best validation score are kept.",
@@ -302,7 +302,7 @@ class _Watch:
             self._say(f"{message} Setting learning rate to {self.rate.value:f}")
             return None
         self._say(message)
-        self.optimizer.has_stopped = self.stops_early
+        self.optimizer.has_stopped = self.stops_early and self.incremental
         return message
 
     def _say(self, line: str) -> None:

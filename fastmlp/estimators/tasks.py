@@ -29,6 +29,7 @@ class Tasks:
 
     def __init__(self, estimator: Any, n_epochs: int, data: dict[str, Any]) -> None:
         self._estimator, self._data = estimator, {"estimator": estimator, **data}
+        self._n_left = n_epochs
         self._fit: Any = None
         self._epoch: Any = None
         if getattr(estimator, "_skl_callbacks", None):
@@ -36,8 +37,9 @@ class Tasks:
             self._fit.call_on_fit_task_begin(**self._data)
 
     def begin_epoch(self) -> None:
-        """Tell that an epoch begins."""
-        if self._fit is not None:
+        """Tell that an epoch begins, if it is not one too many."""
+        if self._fit is not None and self._n_left > 0:
+            self._n_left -= 1
             self._epoch = self._fit.subcontext(task_name="epoch")
             self._epoch.call_on_fit_task_begin(**self._data)
 
