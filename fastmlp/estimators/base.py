@@ -193,7 +193,6 @@ class BaseMLP(
             raise ValueError(NON_FINITE)
         self._random_state = random_state
         self.__dict__.update(self._fitted_at(w, course, network))
-        self._predictor = Predictor(network)
 
     def _stops_early(self) -> bool:
         return self.early_stopping and is_stochastic(self.solver)
@@ -244,6 +243,7 @@ class BaseMLP(
         return {
             **{f"{name}_": value for name, value in vars(course).items()},
             "_course": course,
+            "_predictor": Predictor(network),
             "network_": network,
             "parameters_": w,
             "n_layers_": len(network.widths),
@@ -354,16 +354,6 @@ class BaseMLP(
             targets = self._encoded(y, self.network_.dtype)
             gradients: np.ndarray = self.network_.sample_gradients(self.parameters_, X, targets)
             return gradients
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
-        state.pop("_predictor", None)
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        if "network_" in state:
-            self._predictor = Predictor(self.network_)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
