@@ -70,6 +70,7 @@ class BaseMLP(
 
     # What a fit leaves, beside the attributes that are documented.
     _n_features_out: int
+    _predictor: Predictor
     _optimizer: stochastic.Optimizer | None
 
     @_fit_context(prefer_skip_nested_validation=True)
