@@ -1,0 +1,190 @@
+"""MLPClassifier and MLPRegressor beside scikit-learn's own, with the same settings and epochs.
+
+python -m bench.estimators [--data ../mnist] [--tasks "iris fit" ...] [--rounds 7] [--markdown]
+
+Each class does the whole call, checks of the data included, in a process of its own, with Numba's
+cache filled. In each round both are measured, one after the other; ratios are of times of the same
+round, since the machine's clock moves, and medians over rounds, with lowest and highest. Calls of
+less than 0.2 s are repeated to fill that time.
+
+MNIST is read from --data, a folder of its four IDX files; without it, its place is taken by random
+numbers of the same shape. The table's last column shows that both have done the same: the loss
+after the fit, or how many predictions are equal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.peers import machine
+from bench.tables import aligned, markdown, ratio
+from bench.workers import Worker, measure_in_rounds
+
+OURS, PEER = "fastmlp", "scikit-learn"
+HEADING = ["", OURS, PEER, "scikit-learn / ours", "result of each"]
+SHORTEST = 0.2
+MNIST_WIDTHS = (256, 128)
+
+
+def classes(name: str) -> tuple[Any, Any]:
+    """Return the classifier and the regressor of a contender."""
+    if name == OURS:
+        import fastmlp
+
+        return fastmlp.MLPClassifier, fastmlp.MLPRegressor
+    from sklearn import neural_network
+
+    return neural_network.MLPClassifier, neural_network.MLPRegressor
+
+
+def mnist(folder: str | None, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return images in [0, 1] and labels."""
+    if folder is None:
+        rng = np.random.default_rng(0)
+        return rng.random((60_000, 784)).astype(dtype), rng.integers(10, size=60_000)
+    from fastmlp.sources import load_idx
+
+    images = load_idx(next(Path(folder).glob("train-images*")))
+    labels = load_idx(next(Path(folder).glob("train-labels*")))
+    return images.reshape(len(images), -1).astype(dtype) / np.dtype(dtype).type(255), labels
+
+
+def toy(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return one of scikit-learn's small data sets, standardised."""
+    from sklearn import datasets
+    from sklearn.preprocessing import StandardScaler
+
+    X, y = getattr(datasets, f"load_{name}")(return_X_y=True)
+    return StandardScaler().fit_transform(X), y
+
+
+Task = Callable[[str, str | None], Callable[[], float]]
+
+
+def fit(contender: str, folder: str | None, load: Any, regression: bool = False, **settings: Any):
+    """Return a function that fits and returns the loss."""
+    X, y = load(folder) if load.func is mnist else load()
+    model = classes(contender)[regression](random_state=0, **settings)
+    return lambda: model.fit(X, y).loss_
+
+
+def predict(contender: str, folder: str | None, load: Any, n: int, method: str = "predict"):
+    """Return a function that predicts n rows and returns a sum of them."""
+    X, y = load(folder) if load.func is mnist else load()
+    widths = MNIST_WIDTHS if load.func is mnist else (100,)
+    model = classes(contender)[0](widths, random_state=0, max_iter=1, batch_size=1000).fit(X, y)
+    rows = X[:n]
+    return lambda: float(np.sum(getattr(model, method)(rows)))
+
+
+def partial_fit(contender: str, folder: str | None, load: Any, n: int) -> Callable[[], float]:
+    """Return a function that does one partial_fit of n rows and returns the loss."""
+    X, y = load()
+    X, y, labels = X[:n], y[:n], np.unique(y)
+    model = classes(contender)[0](random_state=0)
+    return lambda: model.partial_fit(X, y, classes=labels).loss_
+
+
+def _mnist_tasks(dtype: str) -> dict[str, Task]:
+    load = partial(mnist, dtype=dtype)
+    fits = {"hidden_layer_sizes": MNIST_WIDTHS, "max_iter": 2}
+    tasks: dict[str, Task] = {
+        f"MNIST {dtype}, adam, batch {size}": partial(fit, load=load, batch_size=size, **fits)
+        for size in (128, 32)
+    }
+    for n in (1, 1000, 60_000):
+        tasks[f"MNIST {dtype}, predict {n}"] = partial(predict, load=load, n=n)
+    return tasks
+
+
+iris, diabetes = partial(toy, "iris"), partial(toy, "diabetes")
+TASKS: dict[str, Task] = {
+    **_mnist_tasks("float32"),
+    **_mnist_tasks("float64"),
+    "iris, fit": partial(fit, load=iris),
+    "iris, fit, batch 32": partial(fit, load=iris, batch_size=32),
+    "iris, fit, 1 epoch": partial(fit, load=iris, max_iter=1),
+    "iris, fit, early stopping": partial(fit, load=iris, early_stopping=True),
+    "iris, fit, lbfgs": partial(fit, load=iris, solver="lbfgs", max_iter=30),
+    "iris, partial_fit 10": partial(partial_fit, load=iris, n=10),
+    "iris, predict 1": partial(predict, load=iris, n=1),
+    "iris, predict 150": partial(predict, load=iris, n=150),
+    "iris, predict_proba 1": partial(predict, load=iris, n=1, method="predict_proba"),
+    "diabetes, fit": partial(fit, load=diabetes, regression=True),
+    "diabetes, fit, lbfgs": partial(
+        fit, load=diabetes, regression=True, solver="lbfgs", max_iter=50
+    ),
+}
+
+
+def make(contender: str, task: str, folder: str | None) -> Callable[[], tuple[float, float]]:
+    """Return a function that measures the seconds of a call; with its result."""
+    warnings.simplefilter("ignore")  # that a fit has not converged
+    call = TASKS[task](contender, folder)
+    result = call()
+    began = time.perf_counter()
+    call()
+    n_calls = max(1, round(SHORTEST / (time.perf_counter() - began)))
+
+    def measure() -> tuple[float, float]:
+        began = time.perf_counter()
+        for _ in range(n_calls):
+            call()
+        return (time.perf_counter() - began) / n_calls, result
+
+    return measure
+
+
+def row(task: str, folder: str | None, rounds: int) -> list[str]:
+    """Measure a task; return a line of the table."""
+    workers = [Worker(name, make, (name, task, folder)) for name in (OURS, PEER)]
+    measure_in_rounds(workers, rounds)
+    failures = [f"{worker.name}: {worker.failure}" for worker in workers if worker.failure]
+    if failures:
+        return [task, *failures]
+    ours, peer = ([seconds for seconds, _ in worker.rates] for worker in workers)
+    results = ", ".join(f"{worker.rates[0][1]:.6g}" for worker in workers)
+    return [task, shown(ours), shown(peer), ratio(peer, ours), results]
+
+
+def shown(seconds: list[float]) -> str:
+    median = float(np.median(seconds))
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if median >= size:
+            return f"{median / size:.3g} {unit}"
+    return f"{median * 1e6:.3g} us"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.estimators",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--data", metavar="FOLDER", help="of MNIST's IDX files")
+    parser.add_argument("--tasks", nargs="+", metavar="TEXT", help="those with such texts in them")
+    parser.add_argument("--rounds", type=int, default=7, help="default: %(default)s")
+    parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
+    args = parser.parse_args()
+    if args.rounds < 1:
+        parser.error("--rounds must be at least 1")
+    chosen = [t for t in TASKS if args.tasks is None or any(part in t for part in args.tasks)]
+    print(machine(), flush=True)
+    rows = []
+    for task in chosen:
+        rows.append(row(task, args.data, args.rounds))
+        print("  ".join(rows[-1]), file=sys.stderr, flush=True)
+    print((markdown if args.markdown else aligned)([HEADING, *rows]))
+
+
+if __name__ == "__main__":
+    main()
