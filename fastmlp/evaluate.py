@@ -9,6 +9,7 @@ import numpy as np
 from fastmlp import validation
 from fastmlp.kernels import sample
 from fastmlp.passes import Passes
+from fastmlp.predictor import Predictor
 from fastmlp.weights import combined, total_weight
 from fastmlp.workspace import Workspace, blocks, parameter_buffer
 
@@ -19,9 +20,7 @@ if TYPE_CHECKING:
 def predict(net: Network, w: Any, X: Any) -> np.ndarray:
     """Return A_L (n_samples, n_L); see `Network.predict`."""
     w, X = validation.parameters(net, w), validation.features(net, X)
-    out = np.empty((len(X), net.widths[-1]), net.dtype)
-    Passes(net, X).predict(w, out)
-    return out
+    return Predictor(net).predict(w, X)
 
 
 def loss(

@@ -18,6 +18,7 @@ from fastmlp.workspace import (
     blocks,
     pass_rows,
     program,
+    row_stride,
     samples,
     writeable,
 )
@@ -56,6 +57,7 @@ class Passes:
         self.n_rows = min(len(X), pass_rows(net))
         self._workspaces: dict[str, Workspace] = {}
         row_bytes = net.widths[0] * net.dtype.itemsize
+        self._is_converted = not is_ready(X, net.dtype)
         # Rows of an even number of cache lines would fall on few of the cache's sets.
         self._in_place: np.ndarray | None = None
         if is_ready(X, net.dtype) and row_bytes % (2 * LINE_BYTES):
@@ -101,10 +103,15 @@ class Passes:
     def allocate(self, purpose: str, w: np.ndarray, tangent: bool = False) -> Workspace:
         """Return a new workspace, kept for this purpose from now on."""
         workspace = Workspace(self.net, self.n_rows, w, purpose, tangent=tangent)
-        if self._in_place is not None:
-            workspace.model.layers[0, batch.A_STRIDE] = self.net.widths[0]
-        self._workspaces[purpose] = workspace
+        self.use(purpose, workspace)
         return workspace
+
+    def use(self, purpose: str, workspace: Workspace) -> None:
+        """Keep a workspace, for blocks of `n_rows` rows or more, for this purpose from now on."""
+        n_in = self.net.widths[0]
+        stride = row_stride(n_in, self.net.dtype) if self._in_place is None else n_in
+        workspace.model.layers[0, batch.A_STRIDE] = stride
+        self._workspaces[purpose] = workspace
 
     def data(self, start: int, stop: int, with_X: bool = True) -> batch.Data:
         """Bundle a block of rows for the kernels, converted where need be."""
@@ -132,12 +139,15 @@ class Passes:
     ) -> None:
         """Do the phases, by default the workspace's own, for one block of rows."""
         phases = workspace.program if phases is None else phases
+        total, n = np.zeros(batch.N_TOTALS) if total is None else total, stop - start
         if self._in_place is not None:
             n_in = self.net.widths[0]
             model = model._replace(inputs=self._in_place[start * n_in : stop * n_in])
-            phases = phases[1:] if phases[:1] == GATHER else phases
+        elif self._is_converted and phases[:1] == GATHER:
+            workspace.inputs(n)[:] = self.X[start:stop]
+        if (self._in_place is not None or self._is_converted) and phases[:1] == GATHER:
+            phases = phases[1:]
         data = self.data(start, stop, with_X=phases[:1] == GATHER)
-        total, n = np.zeros(batch.N_TOTALS) if total is None else total, stop - start
         with workers() as n_workers:
             schedule = workspace.schedule(n, n_workers, phases)
             run(model, data, schedule, 0, n, n, mode, scale, table, total, _UNCOUNTED)

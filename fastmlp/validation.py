@@ -150,9 +150,9 @@ def _check_finite(name: str, array: np.ndarray, dtype: np.dtype[Any]) -> None:
     rows = max(1, CHUNK_NUMBERS * len(array) // max(1, array.size))
     for start in range(0, len(array), rows):
         chunk = array[start : start + rows]
-        bad = _not_finite(chunk, dtype)
-        if bad.any():
-            where = tuple(int(i) for i in np.argwhere(bad)[0])
+        finite = _are_finite(chunk, dtype)
+        if not finite.all():
+            where = tuple(int(i) for i in np.argwhere(~finite)[0])
             raise _error_at(name, (where[0] + start, *where[1:]), chunk[where], dtype)
 
 
@@ -161,17 +161,17 @@ def _check_stored_finite(name: str, rows: sparse.SparseRows, dtype: np.dtype[Any
     if rows.dtype.kind != "f":
         return
     for start, run in rows.runs(CHUNK_NUMBERS):
-        bad = _not_finite(run.data, dtype)
-        if bad.any():
-            place = int(bad.argmax())
+        finite = _are_finite(run.data, dtype)
+        if not finite.all():
+            place = int(finite.argmin())
             row = start + int(np.searchsorted(run.indptr, place, side="right")) - 1
             raise _error_at(name, (row, int(run.indices[place])), run.data[place], dtype)
 
 
-def _not_finite(numbers: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+def _are_finite(numbers: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
     with np.errstate(over="ignore"):
-        bad: np.ndarray = ~np.isfinite(numbers.astype(dtype, copy=False))
-    return bad
+        finite: np.ndarray = np.isfinite(numbers.astype(dtype, copy=False))
+    return finite
 
 
 def _error_at(name: str, where: tuple[int, ...], value: Any, dtype: np.dtype[Any]) -> ValueError:

@@ -33,6 +33,8 @@ PARALLEL_FLOPS = 1_000_000
 PARALLEL_BYTES = 100_000
 # What a phase without matrix products costs for each number, in flops, roughly.
 FLOPS_PER_OUTPUT = 32
+# Of a workspace that serves batches of many sizes.
+MOST_SCHEDULES = 64
 OVER_PARAMETERS = {batch.APPLY, batch.MAX_NORM}
 # Purposes of a workspace whose output layer computes what the loss takes.
 WITH_LOSS = ("loss", "gradient")
@@ -106,10 +108,17 @@ PHASES = batch.PHASES | tangent.PHASES | updates.PHASES
 Program = tuple[tuple[int, int], ...]
 
 
-@cache
-def _phase_address(phase: int, model_type: Any, data_type: Any, number_type: Any) -> int:
-    i, f = types.int64, types.float64
-    return address_of(PHASES[phase], (i, i, i, model_type, data_type, i, i, i, number_type, f))
+# Where the phases compiled so far are, by phase and dtype: Numba's types are slow to find and hash.
+_addresses: dict[tuple[int, np.dtype[Any]], int] = {}
+
+
+def _phase_address(phase: int, model: batch.Model) -> int:
+    dtype = model.w.dtype
+    if (phase, dtype) not in _addresses:
+        i, f, number = types.int64, types.float64, numba.from_dtype(dtype)
+        known = i, i, i, numba.typeof(model), _data_type(dtype), i, i, i, number, f
+        _addresses[phase, dtype] = address_of(PHASES[phase], known)
+    return _addresses[phase, dtype]
 
 
 @cache
@@ -288,19 +297,18 @@ class Workspace:
         n_workers = min(n_workers, len(self.model.packed))
         key = (n_rows, n_workers, phases)
         if key not in self._schedules:
+            if len(self._schedules) == MOST_SCHEDULES:
+                self._schedules.clear()
             self._schedules[key] = self._new_schedule(*key)
         return self._schedules[key]
 
     def _new_schedule(self, n_rows: int, n_workers: int, phases: Program) -> np.ndarray:
-        model_type, number_type = numba.typeof(self.model), numba.typeof(self.model.w).dtype
-        data_type = _data_type(self.net.dtype)
         rows = []
         for phase, layer in phases:
             if phase == batch.LOSS_TANGENT:
                 self._compile_loss(batch.ELEMENTWISE_CURVATURE)
             if not self.model.addresses[phase]:
-                address = _phase_address(phase, model_type, data_type, number_type)
-                self.model.addresses[phase] = address
+                self.model.addresses[phase] = _phase_address(phase, self.model)
             shared = self._is_worth_sharing(phase, layer, n_rows)
             rows.append((phase, layer, n_workers if shared else 1))
         return np.array(rows, np.int64).reshape(-1, 3)
@@ -317,9 +325,15 @@ class Workspace:
             return n_rows * n_out * FLOPS_PER_OUTPUT >= PARALLEL_FLOPS
         return 2 * n_rows * n_in * n_out >= PARALLEL_FLOPS
 
+    def inputs(self, n_rows: int) -> np.ndarray:
+        """Return the view (n_rows, n_0) of the rows that the first layer reads."""
+        stride = self.model.layers[0, batch.A_STRIDE]
+        rows = self.model.inputs[: n_rows * stride].reshape(n_rows, stride)
+        return rows[:, : self.net.widths[0]]
+
     def predictions(self, n_rows: int) -> np.ndarray:
         """Return the view (n_rows, n_L) of the output layer's A."""
-        *_, z, stride = self.model.layers[-1]
+        z, stride = self.model.layers[-1, batch.Z_OFFSET :]
         rows = self.model.outputs[z : z + n_rows * stride].reshape(n_rows, stride)
         return rows[:, : self.net.widths[-1]]
 
@@ -369,7 +383,6 @@ def writeable(array: np.ndarray) -> np.ndarray:
     return np.asarray(_Interface(interface, array))
 
 
-@cache
 def _data_type(dtype: np.dtype[Any]) -> Any:
     index, table = np.empty(0, np.int64), np.empty((0, 0), dtype)
     return numba.typeof(batch.Data(table, index, table, np.empty(0, dtype), index, index))

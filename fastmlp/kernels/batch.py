@@ -14,7 +14,15 @@ import numpy as np
 from fastmlp.kernels import activations, dropout, losses, rowwise
 from fastmlp.kernels.jit import call_at, fma, inlined, kernel, like
 from fastmlp.kernels.pack import pack, pack_transposed
-from fastmlp.kernels.tile import ROWS, VECTORS, multiply, multiply_transposed, n_lanes, vectors_for
+from fastmlp.kernels.tile import (
+    ROWS,
+    VECTORS,
+    is_one_tile,
+    multiply,
+    multiply_transposed,
+    n_lanes,
+    vectors_for,
+)
 
 # Columns of `Model.layers`, one row a layer.
 N_IN, N_OUT, W_OFFSET, B_OFFSET, ACTIVATION, STORES = range(6)
@@ -155,12 +163,16 @@ def forward(layer, worker, n_workers, model, data, start, n_rows, mode, step, sc
             bias[j] = model.w[b0 + j0 + j] if b0 >= 0 and j < n_columns else 0
         for k0 in range(0, n_in, DEPTH):
             depth = min(DEPTH, n_in - k0)
-            pack(model.w, w0 + k0 * n_out + j0, n_out, depth, n_columns, P)
+            first = w0 + k0 * n_out + j0
+            B, b, ldb = model.w, first, n_out  # where read once, as they are, if nothing beyond
+            if not is_one_tile(r1 - r0) or first + (depth - 1) * n_out + width > model.w.size:
+                B, b, ldb = P, 0, width
+                pack(model.w, first, n_out, depth, n_columns, P)
             for r in range(r0, r1, CHUNK):
                 m = min(CHUNK, r1 - r)
                 c = z + r * ldz + j0
                 multiply(
-                    A, a + r * lda + k0, lda, P, 0, width, model.outputs, c, ldz,
+                    A, a + r * lda + k0, lda, B, b, ldb, model.outputs, c, ldz,
                     m, depth, n_vectors, k0 > 0,
                 )  # fmt: skip
                 if k0 + depth == n_in:

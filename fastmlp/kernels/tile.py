@@ -194,6 +194,12 @@ _sample_tile = _make_tile(_SAMPLE_SHAPES, transposed=False)
 _HALF_ROWS = _ROW_SHAPES[1]
 
 
+@inlined
+def is_one_tile(n_rows):
+    """Return whether `multiply` reads B once only for so many rows of A."""
+    return n_rows == ROWS or n_rows == _HALF_ROWS or n_rows == 1
+
+
 @kernel
 def multiply(A, a, lda, B, b, ldb, C, c, ldc, n_rows, n, n_vectors, accumulate):
     """Write A B into C, or add it where `accumulate`; all flat, from offsets a, b, c on.
