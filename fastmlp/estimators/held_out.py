@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -100,17 +101,27 @@ def _score(estimator: Any, network: Network, X: Any, y: Any, weights: np.ndarray
     if scoring == "loss":
         targets = estimator._encoded(y, network.dtype)
         return lambda model, _X, _y: -network.loss(model.w, _X, targets, sample_weight=weights)
-    scorer = check_scoring(estimator, scoring)
-    more = {} if weights is None else {"sample_weight": weights}
+    return _Scorer(estimator, X, y, weights)
 
-    def score(model: Any, _X: Any, _y: Any) -> float:
-        fitted = copy.copy(estimator)
-        vars(fitted).update(estimator._fitted_at(model.w, Course(), network))
+
+class _Scorer:
+    """The score, on samples as users give them, of the estimator as fitted by a network."""
+
+    def __init__(self, estimator: Any, X: Any, y: Any, weights: np.ndarray | None) -> None:
+        self.estimator, self.X, self.y = estimator, X, y
+        self.scorer = check_scoring(estimator, estimator.scoring)
+        takes_weights = "sample_weight" in inspect.signature(self.scorer).parameters
+        self.more = {"sample_weight": weights} if takes_weights and weights is not None else {}
+
+    def __repr__(self) -> str:
+        return repr(self.estimator.scoring)
+
+    def __call__(self, model: Any, X: Any, y: Any) -> float:
+        fitted = copy.copy(self.estimator)
+        vars(fitted).update(self.estimator._fitted_at(model.w, Course(), model.net))
         vars(fitted).pop("feature_names_in_", None)  # X is an array by now
-        value: float = scorer(fitted, X, y, **more)
+        value: float = self.scorer(fitted, self.X, self.y, **self.more)
         return value
-
-    return score
 
 
 def accuracy(predicted: np.ndarray, y: Any, weights: np.ndarray | None) -> float:
