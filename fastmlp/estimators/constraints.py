@@ -8,12 +8,9 @@ from typing import Any
 import numpy as np
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
-from fastmlp.estimators.parameters import SIGMOID
+from fastmlp.estimators.parameters import ACTIVATIONS
 from fastmlp.estimators.rules import NAMES
-from fastmlp.kernels.activations import HIDDEN, NOT_DIFFERENTIABLE
 from fastmlp.solvers.rules import Rule
-
-ACTIVATIONS = {*HIDDEN, *SIGMOID} - {*NOT_DIFFERENTIABLE}
 
 CONSTRAINTS: dict[str, Any] = {
     "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],

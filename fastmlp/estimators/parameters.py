@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from fastmlp import validation
+from fastmlp.kernels.activations import HIDDEN, NOT_DIFFERENTIABLE
 from fastmlp.network import Network
 
 # scikit-learn's names of activations, where ours are others.
 SIGMOID = {"logistic": "sigmoid"}
+ACTIVATIONS = {*HIDDEN, *SIGMOID} - {*NOT_DIFFERENTIABLE}
 
 
 class Views(list[np.ndarray]):
@@ -44,7 +46,7 @@ def widths_of(hidden_layer_sizes: Any) -> list[int]:
     """Return the widths of the hidden layers."""
     sizes = hidden_layer_sizes
     sizes = list(sizes) if isinstance(sizes, Iterable) else [sizes]
-    if np.any(np.array(sizes) <= 0):
+    if any(validation.is_number(size) and size <= 0 for size in sizes):
         raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
     return [validation.count("hidden_layer_sizes", size) for size in sizes]
 
@@ -53,11 +55,15 @@ def architecture(
     estimator: Any, widths: tuple[int, ...], dtype: Any, earlier: Network | None
 ) -> Network:
     """Return the network of an estimator; of the dtype and widths of the earlier one, if any."""
-    activation = estimator.activation
-    if isinstance(activation, str):
-        hidden: Any = SIGMOID.get(activation, activation)
-    else:
-        hidden = [SIGMOID.get(name, name) for name in activation]
+    activation, n_hidden = estimator.activation, len(widths) - 2
+    names = [activation] * n_hidden if isinstance(activation, str) else list(activation)
+    for name in names:
+        validation.one_of("activation", name, sorted(ACTIVATIONS))
+    if len(names) != n_hidden:
+        raise ValueError(
+            f"activation has {len(names)} names, hidden_layer_sizes has {n_hidden} layers"
+        )
+    hidden = [SIGMOID.get(name, str(name)) for name in names]
     output, loss = estimator._output_and_loss()
     if earlier is not None:
         if earlier.widths != widths:
