@@ -14,7 +14,6 @@ from sklearn.base import (
     _fit_context,
 )
 from sklearn.utils import check_random_state, column_or_1d
-from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastmlp import sparse, threads, validation
@@ -165,7 +164,7 @@ class BaseMLP(
         network = architecture(self, widths, X.dtype, earlier)
         if sparse.is_sparse(X):
             X = sparse.rows(X)
-        targets = validation.truth(network, self._encoded(y, network.dtype), len(y))
+        targets = validation.truth(network, self._encoded(y, network.dtype), X.shape[0])
         random_state = check_random_state(self.random_state)
         w = initial(network, self.activation, random_state) if is_new else self.parameters_
         weights, alpha = self._weights(X, y, sample_weight)
@@ -202,14 +201,22 @@ class BaseMLP(
         """Return the samples' weights, the largest in [0.5, 1), and alpha to go with them."""
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=FLOATS)
-        class_weight = getattr(self, "class_weight", None)
-        if class_weight is not None:
-            by_class = compute_sample_weight(class_weight, y)
-            sample_weight = by_class if sample_weight is None else sample_weight * by_class
+        by_class = self._class_weights(y)
+        if by_class is not None:
+            with np.errstate(over="ignore"):
+                sample_weight = by_class if sample_weight is None else sample_weight * by_class
         if sample_weight is None:
             return None, self.alpha
+        sample_weight = validation.weights(
+            "sample_weight" if by_class is None else "sample_weight * class_weight",
+            sample_weight, X.shape[0], sample_weight.dtype,
+        )  # fmt: skip
         exponent = -int(np.frexp(sample_weight.max())[1])
         return np.ldexp(sample_weight, exponent), math.ldexp(self.alpha, exponent)
+
+    def _class_weights(self, y: Any) -> np.ndarray | None:
+        """Return by what the samples' weights are multiplied, or None for nothing."""
+        return None
 
     def _validated(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
         """Return X and y as scikit-learn's checks give them."""

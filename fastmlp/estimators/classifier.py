@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target
 from sklearn.utils.validation import check_array, column_or_1d
@@ -266,10 +267,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             self._labels = Labels.of(y)
             self.classes_ = self._labels.classes
         elif self._labels.kind != "multilabel":
-            self._require_known(distinct(y), needs_all=bool(self.warm_start))
+            self._require_known(y, needs_all=bool(self.warm_start) and not incremental)
         return X, y
 
-    def _require_known(self, classes: np.ndarray, needs_all: bool = False) -> None:
+    def _require_known(self, y: Any, needs_all: bool = False, name: str = "y") -> None:
+        classes = distinct(y)
         if needs_all and set(classes) != set(self.classes_):
             raise ValueError(
                 "warm_start can only be used where `y` has the same classes as in the previous "
@@ -277,16 +279,30 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             )
         if len(np.setdiff1d(classes, self.classes_, assume_unique=True)):
             raise ValueError(
-                "`y` has classes not in `self.classes_`. "
-                f"`self.classes_` has {self.classes_}. 'y' has {classes}."
+                f"`{name}` has classes not in `self.classes_`. "
+                f"`self.classes_` has {self.classes_}. '{name}' has {classes}."
             )
 
     def _checked_validation_targets(self, y: Any) -> Any:
         if self._labels.kind == "multilabel":
-            return check_array(y, accept_sparse="csr", input_name="y_val")
+            y = check_array(y, accept_sparse="csr", input_name="y_val", ensure_2d=False)
+            self._labels.require_columns(y, "y_val")
+            return y
         y = column_or_1d(y, warn=True)
-        self._require_known(distinct(y))
+        self._require_known(y, name="y_val")
         return y
+
+    def _class_weights(self, y: Any) -> np.ndarray | None:
+        if self.class_weight is None:
+            return None
+        if not isinstance(self.class_weight, dict) or self._labels.kind == "multilabel":
+            dense = y.toarray() if hasattr(y, "toarray") else y
+            weights: np.ndarray = compute_sample_weight(self.class_weight, dense)
+            return weights
+        # Not of y alone, which need not have all classes in `partial_fit`.
+        by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+        of_samples: np.ndarray = by_class[self._labels.places(y)]
+        return of_samples
 
     def _output_and_loss(self) -> tuple[str, Any]:
         """Return the output layer's activation, and the loss."""

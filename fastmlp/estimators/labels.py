@@ -64,15 +64,19 @@ class Labels:
         ndarray of shape (n_samples,), int64, or (n_samples, n_outputs) of the dtype
         """
         if self.kind == "multilabel":
+            self.require_columns(y)
             dense = y.toarray() if hasattr(y, "toarray") else np.asarray(y)
-            if dense.shape[1:] != self.classes.shape:
-                raise ValueError(
-                    f"y has shape {dense.shape}, expected (n_samples, {len(self.classes)}): one "
-                    "column for each label of the first fit"
-                )
             return (dense > 0).astype(dtype)
         places = self.places(y)
         return places if self.kind == "multiclass" else places.astype(dtype).reshape(-1, 1)
+
+    def require_columns(self, y: Any, name: str = "y") -> None:
+        """Raise ValueError where y does not have one column for each label."""
+        if np.shape(y)[1:] != self.classes.shape:
+            raise ValueError(
+                f"{name} has shape {np.shape(y)}, expected (n_samples, {len(self.classes)}): one "
+                "column for each label of the first fit"
+            )
 
     def places(self, y: Any) -> np.ndarray:
         """Return where in `classes` each of the labels y is (n_samples,), int64."""
