@@ -61,7 +61,10 @@ def optimizer_for(estimator: Any, earlier: Optimizer | None, keeps_state: bool) 
     rule = rule_of(estimator)
     if earlier is None:
         return Optimizer(rule, estimator.learning_rate_init)
-    if keeps_state and type(earlier.rule) is type(rule):
+    if not estimator._stops_early():
+        earlier = replace(earlier, best=None, has_stopped=False)
+    is_same = type(earlier.rule) is type(rule) and earlier.rule.code == rule.code
+    if keeps_state and is_same:
         return replace(earlier, rule=rule)
     return replace(earlier, rule=rule, state=None, learning_rate=estimator.learning_rate_init)
 
@@ -265,7 +268,7 @@ class _Watch:
         self._say(f"Validation score: {score:f}")
         if self.course.validate(float(history.validation_loss[-1]), score) and self.stops_early:
             self.optimizer.best = state.x.copy()
-        return not score < best + self.estimator.tol
+        return bool(score >= best + self.estimator.tol)  # NaN is not
 
     def _has_lower_loss(self) -> bool:
         course = self.course
