@@ -135,13 +135,13 @@ class BaseMLP(
         try:
             with threads.limited(self.n_jobs):
                 self._learn(X, y, sample_weight, validation_data, incremental, classes, tasks)
+            tasks.end(lambda: self._fitted_at(self.parameters_, self._course, self.network_))
         except BaseException:
             # Not what scikit-learn's callbacks have put there meanwhile.
             late = {name: value for name, value in self.__dict__.items() if "callback" in name}
             self.__dict__.clear()
             self.__dict__.update({**before, **late})
             raise
-        tasks.end(lambda: self._fitted_at(self.parameters_, self._course, self.network_))
         return self
 
     def _learn(

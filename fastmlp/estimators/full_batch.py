@@ -18,11 +18,13 @@ from fastmlp.solvers.holdout import Holdout
 from fastmlp.solvers.minimize import minimized
 from fastmlp.solvers.reports import (
     DIVERGED,
+    FAILED,
     INTERRUPTED,
     NO_PROGRESS,
     OUT_OF_ITERATIONS,
     Callbacks,
     History,
+    finished,
 )
 
 if TYPE_CHECKING:
@@ -64,13 +66,17 @@ def minimise(
         l2=problem.alpha / problem.total_weight,
     )
     watch = _Watch(estimator, problem, course, tasks)
-    watch.start(w)
-    if solver in DIRECTIONS:
-        direction = DIRECTIONS[solver]
-        result = descend(objective, w, direction, "exact", tol, max_iter, watch, False)
-    else:
-        options = {"maxfun": estimator.max_fun, "gtol": tol, "ftol": LBFGS_FTOL}
-        result = minimized(objective, w, "L-BFGS-B", 0.0, max_iter, watch, False, options)
+    try:
+        watch.start(w)
+        if solver in DIRECTIONS:
+            direction = DIRECTIONS[solver]
+            result = descend(objective, w, direction, "exact", tol, max_iter, watch, False)
+        else:
+            options = {"maxfun": estimator.max_fun, "gtol": tol, "ftol": LBFGS_FTOL}
+            result = minimized(objective, w, "L-BFGS-B", 0.0, max_iter, watch, False, options)
+    except BaseException as error:
+        watch.fail(w, error)
+        raise
     watch.end(result)
     if result.status == DIVERGED:
         raise ValueError(NON_FINITE)
@@ -141,7 +147,10 @@ class _Watch:
             loss, score = held_out = self.holdout.evaluate(state.x)
             course.validate(loss, score)
         self.history.append(course.loss, alpha, state.history.seconds[-1], *held_out)
-        reason = self.callbacks.epoch_end(self._state(state.x, course.loss, state.nit))
+        shown = self._state(state.x, course.loss, state.nit)
+        # An iteration is an update, and an epoch.
+        reasons = self.callbacks.steps(shown), self.callbacks.epoch_end(shown)
+        reason = reasons[0] if reasons[1] is None else reasons[1]
         asked = self.tasks.end_epoch(lambda: self._fitted_at(state.x))
         if reason is not None or asked:
             raise StopIteration(reason or "A callback has asked for it.")
@@ -154,6 +163,11 @@ class _Watch:
     def end(self, result: OptimizeResult) -> None:
         """Tell the callbacks how it has ended."""
         self.callbacks.end(result)
+
+    def fail(self, w: np.ndarray, error: BaseException) -> None:
+        """Tell the callbacks that an error has ended it."""
+        result = self._state(w, self.course.loss, self.course.n_iter)
+        finished(result, FAILED, f"Ended by {type(error).__name__}.", self.callbacks)
 
     def shown(self, value: float, w: np.ndarray) -> float:
         """Return the loss as scikit-learn shows it, from the objective's value at w."""

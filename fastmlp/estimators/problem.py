@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastmlp.kernels.updates import dot
+from fastmlp.solvers.reports import Callbacks
 
 if TYPE_CHECKING:
     from fastmlp.network import Network
@@ -134,8 +135,16 @@ class Course:
 
 
 def callbacks_of(estimator: Any) -> list[Any]:
-    """Return the callbacks of an estimator's parameter: none, one, or several."""
+    """Return the callbacks of an estimator's parameter: none, one, or several.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what is no callback.
+    """
     given = estimator.callbacks
     if given is None:
         return []
-    return list(given) if isinstance(given, (list, tuple)) else [given]
+    listed = list(given) if isinstance(given, (list, tuple)) else [given]
+    Callbacks(listed)  # checks them
+    return listed
