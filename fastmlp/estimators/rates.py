@@ -34,6 +34,24 @@ class LearningRate(Schedule, StepSizes):
         return np.full(stop - start, self.value)
 
 
+class Continued(Schedule):
+    """A schedule that goes on in a run from where an earlier one left it.
+
+    Parameters
+    ----------
+    steps : StepSizes
+    """
+
+    name = "continued"
+
+    def __init__(self, steps: StepSizes) -> None:
+        self._steps = steps
+
+    def begin(self) -> StepSizes:
+        """Return the step sizes as they stand."""
+        return self._steps
+
+
 class ShuffledByState(Order):
     """The order of scikit-learn's MLPs: each epoch's shuffles that of the epoch before.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import sys
 import warnings
@@ -12,8 +13,9 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp.estimators.problem import NON_FINITE, Course, Problem, callbacks_of
-from fastmlp.estimators.rates import LearningRate, ShuffledByState
+from fastmlp.estimators.rates import Continued, LearningRate, ShuffledByState
 from fastmlp.estimators.rules import RATED, rule_of
+from fastmlp.solvers import schedules
 from fastmlp.solvers.reports import DIVERGED, DONE, INTERRUPTED
 from fastmlp.solvers.trainers import BatchTrainer
 from fastmlp.solvers.training import Run, Settings
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from fastmlp.estimators.tasks import Tasks
     from fastmlp.solvers.rules import Rule
+    from fastmlp.solvers.step_sizes import StepSizes
     from fastmlp.solvers.trainers import State
 
 # `learning_rate="adaptive"` divides by this, until the rate is at most that.
@@ -38,6 +41,10 @@ class Optimizer:
     ----------
     rule : Rule
     learning_rate : float
+    learning_rate_init : float
+        With which it began.
+    steps : StepSizes or None
+        Where a schedule sets the learning rate: what it has come to.
     state : State or None
         The rule's.
     no_improvement : int
@@ -50,6 +57,8 @@ class Optimizer:
 
     rule: Rule
     learning_rate: float
+    learning_rate_init: float
+    steps: StepSizes | None = None
     state: State | None = None
     no_improvement: int = 0
     best: np.ndarray | None = None
@@ -58,15 +67,25 @@ class Optimizer:
 
 def optimizer_for(estimator: Any, earlier: Optimizer | None, keeps_state: bool) -> Optimizer:
     """Return the optimiser to begin with: the earlier one, or a new one."""
-    rule = rule_of(estimator)
+    rule, rate = rule_of(estimator), estimator.learning_rate_init
+    steps = None
+    if callable(estimator.learning_rate):
+        steps = schedules.resolve(estimator.learning_rate)
     if earlier is None:
-        return Optimizer(rule, estimator.learning_rate_init)
+        return Optimizer(rule, rate, rate, steps)
     if not estimator._stops_early():
         earlier = replace(earlier, best=None, has_stopped=False)
     is_same = type(earlier.rule) is type(rule) and earlier.rule.code == rule.code
-    if keeps_state and is_same:
-        return replace(earlier, rule=rule)
-    return replace(earlier, rule=rule, state=None, learning_rate=estimator.learning_rate_init)
+    if not (keeps_state and is_same):
+        return replace(
+            earlier, rule=rule, state=None, steps=steps, learning_rate=rate, learning_rate_init=rate
+        )
+    if earlier.learning_rate_init != rate:
+        earlier = replace(earlier, learning_rate=rate, learning_rate_init=rate)
+    before = earlier.steps
+    if steps is not None and before is not None and before.schedule == steps.schedule:
+        steps = copy.deepcopy(before)  # a call that fails shall leave it as it was
+    return replace(earlier, rule=rule, steps=steps)
 
 
 def minimise(
@@ -101,6 +120,8 @@ def minimise(
     KeyboardInterrupt
         Where interrupted before the first update; later, what has been learnt is kept.
     """
+    if hasattr(optimizer.rule, "weight_decay"):
+        problem = replace(problem, alpha=0.0)
     watch = _Watch(estimator, problem, course, optimizer, tasks, incremental)
     run = Run(
         problem.net,
@@ -151,19 +172,28 @@ def _settings(
     batch_size: int | None = estimator.batch_size
     if estimator.batch_size == "auto":
         batch_size = None if rule.needs_all_samples else min(200, n)
+    elif rule.needs_all_samples and estimator.batch_size < n:
+        raise ValueError(
+            f"solver={estimator.solver!r} needs all {n} samples in each batch: batch_size must be "
+            f"'auto'; got {estimator.batch_size}"
+        )
     elif estimator.batch_size > n:
         warnings.warn(
             "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
             stacklevel=7,
         )
-    decays = getattr(rule, "weight_decay", 0) > 0
+    if rule.needs_all_samples and np.any(estimator.dropout):
+        raise ValueError(
+            f"solver={estimator.solver!r} needs the same units in each update; "
+            f"got dropout={estimator.dropout!r}"
+        )
     validation = problem.validation
     return Settings(
-        updates=Updates(rule, l2=0.0 if decays else problem.alpha, shares_penalty=True),
+        updates=Updates(rule, l2=problem.alpha, shares_penalty=True),
         reduction="mean",
         batch_size=batch_size,
         per_sample=False,
-        step=estimator.learning_rate if callable(estimator.learning_rate) else watch.rate,
+        step=watch.rate if optimizer.steps is None else Continued(optimizer.steps),
         epochs=1 if incremental else estimator.max_iter,
         order=ShuffledByState(n, random_state) if estimator.shuffle else "sequential",
         sample_weight=problem.weights,
@@ -174,7 +204,7 @@ def _settings(
         patience=None,
         min_improvement=0.0,
         rng=None,
-        callback=[*callbacks_of(estimator), watch],
+        callback=[watch, *callbacks_of(estimator)],
         progress=False,
         rows=problem.rows,
         state=optimizer.state,
