@@ -206,8 +206,8 @@ def test_scoring_that_does_not_fit(solver, scoring, message):
 
 def test_errors_of_scorers_tell_what_was_asked_for():
     given = {"X_val": X_VAL, "y_val": TARGETS[:23], "sample_weight_val": WEIGHTS_VAL}
-    with pytest.raises(TypeError, match=r"scoring='max_error': .*sample_weight"):
-        regressor(scoring="max_error").fit(X, TARGETS, **given)
+    with pytest.raises(TypeError, match=r"scoring='neg_max_error': .*sample_weight"):
+        regressor(scoring="neg_max_error").fit(X, TARGETS, **given)
 
 
 def test_scores_that_are_nan_are_no_improvement():
