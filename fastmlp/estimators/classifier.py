@@ -40,7 +40,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         (conjugate gradients) and "nesterov" (accelerated gradients).
     alpha : float, default=0.0001
         Strength of the L2 penalty, which is divided by the number of samples (their weight) that a
-        gradient is of. For "adamw" the decay of the weights instead.
+        gradient is of. For "adamw" the decay of the weights instead; not used by rules that have a
+        `weight_decay` of their own.
     batch_size : int or "auto", default="auto"
         Samples of a mini-batch; "auto" is min(200, n_samples).
     learning_rate : {"constant", "invscaling", "adaptive"} or schedule, default="constant"
@@ -92,7 +93,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Weights of classes, by which those of samples are multiplied.
     scoring : str, callable or None, default=None
         What scores validation samples: the name of a scikit-learn scorer or a function of
-        (estimator, X, y), greater being better; "loss": the negative loss; None: the accuracy.
+        (estimator, X, y) and, if it takes that, sample_weight, greater being better; "loss": the
+        negative loss; None: the accuracy.
     callbacks : callable, object or list, default=None
         Told of each epoch or iteration: `fastmlp.callbacks`, or functions of the solver's state.
     n_jobs : int or None, default=None
