@@ -20,7 +20,6 @@ from fastmlp.solvers.reports import (
     DIVERGED,
     FAILED,
     INTERRUPTED,
-    NO_PROGRESS,
     OUT_OF_ITERATIONS,
     Callbacks,
     History,
@@ -34,8 +33,8 @@ if TYPE_CHECKING:
 
 # SciPy's default for L-BFGS-B, which scikit-learn's solver keeps.
 LBFGS_FTOL = 2.220446049250313e-09
-# SciPy's numbers for how its methods end, which scikit-learn's warnings show.
-STATUSES = {OUT_OF_ITERATIONS: 1, NO_PROGRESS: 2}
+# SciPy's number for this, which scikit-learn's warnings show.
+SCIPY_OUT_OF_ITERATIONS = 1
 
 
 def minimise(
@@ -66,14 +65,21 @@ def minimise(
         l2=problem.alpha / problem.total_weight,
     )
     watch = _Watch(estimator, problem, course, tasks)
+    failure: tuple[int, str] | None = None
     try:
         watch.start(w)
         if solver in DIRECTIONS:
             direction = DIRECTIONS[solver]
             result = descend(objective, w, direction, "exact", tol, max_iter, watch, False)
+            if result.status == OUT_OF_ITERATIONS:
+                failure = SCIPY_OUT_OF_ITERATIONS, result.message
         else:
             options = {"maxfun": estimator.max_fun, "gtol": tol, "ftol": LBFGS_FTOL}
-            result = minimized(objective, w, "L-BFGS-B", 0.0, max_iter, watch, False, options)
+            result, found = minimized(
+                objective, w, "L-BFGS-B", 0.0, max_iter, watch, False, options
+            )
+            if found is not None and found.status != 0:
+                failure = found.status, found.message
     except BaseException as error:
         watch.fail(w, error)
         raise
@@ -84,8 +90,9 @@ def minimise(
         if result.nit == 0:
             raise KeyboardInterrupt
         warnings.warn("Training interrupted by user.", stacklevel=6)
-    elif result.status == OUT_OF_ITERATIONS or (result.status == NO_PROGRESS and solver == "lbfgs"):
-        warnings.warn(_not_converged(estimator, result), ConvergenceWarning, stacklevel=6)
+    elif failure is not None:
+        text = _not_converged(estimator, result.nit, *failure)
+        warnings.warn(text, ConvergenceWarning, stacklevel=6)
     course.n_iter = result.nit
     course.t += result.nit * problem.n_samples
     course.loss = watch.shown(result.fun, result.x)
@@ -94,12 +101,13 @@ def minimise(
     return parameters
 
 
-def _not_converged(estimator: Any, result: OptimizeResult) -> str:
+def _not_converged(estimator: Any, nit: int, status: int, why: str) -> str:
+    """Return scikit-learn's words for it."""
     message = (
-        f"{estimator.solver} failed to converge after {result.nit} iteration(s) "
-        f"(status={STATUSES[result.status]}):\n{result.message}\n"
+        f"{estimator.solver} failed to converge after {nit} iteration(s) "
+        f"(status={status}):\n{why}\n"
     )
-    if result.nit >= estimator.max_iter:
+    if nit >= estimator.max_iter:
         message += (
             "\nIncrease the number of iterations to improve the convergence "
             f"(max_iter={estimator.max_iter})."

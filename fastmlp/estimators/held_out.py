@@ -52,8 +52,8 @@ def resolve(
         return None, None
     if incremental:
         raise ValueError("partial_fit does not support early_stopping=True without X_val and y_val")
-    # scikit-learn draws by classes where there is one output.
-    stratify = targets[:, 0] > 0 if estimator._is_binary() else None
+    # scikit-learn draws by classes where there is one output, and calls them so.
+    stratify = np.where(targets[:, 0] > 0, "True", "False") if estimator._is_binary() else None
     rows, held_out = train_test_split(
         np.arange(X.shape[0]),
         random_state=random_state,

@@ -97,7 +97,7 @@ def minimize(
     SciPy computes in float64. A float32 network rounds what it is given, so that its values have
     steps of about 1e-7: methods end there with "no progress possible".
     """
-    result = minimized(objective, w, method, tol, max_iter, callback, progress, options)
+    result, _ = minimized(objective, w, method, tol, max_iter, callback, progress, options)
     warn_of(result, stacklevel=3)
     return result
 
@@ -111,8 +111,11 @@ def minimized(
     callback: Callback | None,
     progress: bool | None,
     options: dict[str, Any] | None,
-) -> OptimizeResult:
-    """Do what `minimize` does, without its warnings."""
+) -> tuple[OptimizeResult, OptimizeResult | None]:
+    """Do what `minimize` does, without its warnings; return SciPy's own result as well.
+
+    That is None where SciPy was not left to end by itself.
+    """
     validation.one_of("method", method, METHODS)
     start = starting_point(objective, w)
     if method in WITH_HESSIAN:
@@ -125,7 +128,7 @@ def minimized(
     run = _Run(objective, validation.not_negative("tol", tol), max_iter, checked_callback(callback))
     with progress_bar(progress, max_iter, "iterations") as bar:
         end = run.run(start, method, own, bar)
-    return finished(run.result(), end.status, end.message)
+    return finished(run.result(), end.status, end.message), run.found
 
 
 class _Run:
@@ -140,6 +143,7 @@ class _Run:
         self.began, self.n_recorded = time.perf_counter(), 0
         self.counts_before = objective.nfev, objective.njev, objective.nhev
         self.recent: list[Evaluation] = []
+        self.found: OptimizeResult | None = None
 
     @property
     def nit(self) -> int:
@@ -183,6 +187,7 @@ class _Run:
             return end
         except KeyboardInterrupt:
             return interrupted(self.nit)
+        self.found = found
         if self.nit >= self.max_iter:
             return out_of_iterations(self.nit)
         if found.success and options.keys() & {*METHODS[method], "xrtol"} - {"maxfun"}:
