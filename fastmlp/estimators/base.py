@@ -242,7 +242,7 @@ class BaseMLP(
         """Return checked targets as the network takes them."""
 
     @abstractmethod
-    def _decoded(self, outputs: np.ndarray) -> np.ndarray:
+    def _decoded(self, outputs: np.ndarray) -> Any:
         """Return what outputs (n_samples, n_outputs) predict."""
 
     def _fitted_at(self, w: np.ndarray, course: Course, network: Network) -> dict[str, Any]:
@@ -305,7 +305,7 @@ class BaseMLP(
         X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         return sparse.rows(X) if sparse.is_sparse(X) else X
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: Any) -> Any:
         """Predict using the multi-layer perceptron.
 
         Parameters
@@ -316,7 +316,7 @@ class BaseMLP(
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            The predicted classes or values.
+            The predicted classes or values; of labels that were fitted as a sparse matrix one.
         """
         return self._decoded(self._outputs(X))
 

@@ -329,7 +329,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _encoded(self, y: Any, dtype: Any) -> np.ndarray:
         return self._labels.encode(y, dtype)
 
-    def _decoded(self, outputs: np.ndarray) -> np.ndarray:
+    def _decoded(self, outputs: np.ndarray) -> Any:
         return self._labels.decode(outputs)
 
     def _default_score(

@@ -12,6 +12,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, validate_data
 
 from fastmlp import sparse
+from fastmlp.estimators.labels import as_dense
 from fastmlp.estimators.problem import Course, Score, Validation
 
 if TYPE_CHECKING:
@@ -124,9 +125,9 @@ class _Scorer:
         return value
 
 
-def accuracy(predicted: np.ndarray, y: Any, weights: np.ndarray | None) -> float:
+def accuracy(predicted: Any, y: Any, weights: np.ndarray | None) -> float:
     """Return the share of samples all of whose labels are predicted."""
-    right = predicted == (y.toarray() if hasattr(y, "toarray") else y)
+    right = as_dense(predicted) == as_dense(y)
     if right.ndim == 2:
         right = right.all(axis=1)
     return float(np.average(right, weights=weights))

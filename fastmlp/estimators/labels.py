@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_matrix
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
+
+
+def as_dense(y: Any) -> Any:
+    """Return y, an array if it was a sparse matrix."""
+    return y.toarray() if hasattr(y, "toarray") else y
 
 
 def distinct(y: Any) -> np.ndarray:
@@ -24,10 +30,12 @@ class Labels:
     kind : {"binary", "multiclass", "multilabel"}
         Of one output, which is the probability of the second class; of one for each class, which
         exclude each other; of one for each label.
+    is_sparse : bool
+        Whether indicators come as a sparse matrix.
     """
 
-    def __init__(self, classes: np.ndarray, kind: str) -> None:
-        self.classes, self.kind = classes, kind
+    def __init__(self, classes: np.ndarray, kind: str, is_sparse: bool = False) -> None:
+        self.classes, self.kind, self.is_sparse = classes, kind, is_sparse
 
     @classmethod
     def of(cls, y: Any) -> Labels:
@@ -44,7 +52,7 @@ class Labels:
         """
         kind = type_of_target(y, input_name="y")
         if kind.startswith("multilabel"):
-            return cls(np.arange(y.shape[1]), "multilabel")
+            return cls(np.arange(y.shape[1]), "multilabel", hasattr(y, "toarray"))
         if kind not in ("binary", "multiclass"):
             check_classification_targets(y)  # raises for what is no label at all
             raise ValueError("Multioutput target data is not supported with label binarization")
@@ -65,7 +73,7 @@ class Labels:
         """
         if self.kind == "multilabel":
             self.require_columns(y)
-            dense = y.toarray() if hasattr(y, "toarray") else np.asarray(y)
+            dense = np.asarray(as_dense(y))
             return (dense > 0).astype(dtype)
         places = self.places(y)
         return places if self.kind == "multiclass" else places.astype(dtype).reshape(-1, 1)
@@ -82,14 +90,17 @@ class Labels:
         """Return where in `classes` each of the labels y is (n_samples,), int64."""
         return np.searchsorted(self.classes, np.asarray(y)).astype(np.int64, copy=False)
 
-    def decode(self, outputs: np.ndarray) -> np.ndarray:
-        """Return the likeliest labels for outputs (n_samples, n_outputs)."""
+    def decode(self, outputs: np.ndarray) -> Any:
+        """Return the likeliest labels for outputs (n_samples, n_outputs).
+
+        Indicators are a sparse matrix where those of the fit were.
+        """
         if self.kind == "multiclass":
             likeliest: np.ndarray = self.classes[outputs.argmax(axis=1)]
             return likeliest
         likely = outputs > 0.5
         if self.kind == "multilabel":
-            return likely.astype(int)
+            return csr_matrix(likely.astype(int)) if self.is_sparse else likely.astype(int)
         likelier: np.ndarray = self.classes[likely[:, 0].astype(np.intp) * (len(self.classes) - 1)]
         return likelier
 
