@@ -126,9 +126,9 @@ def test_one_activation_for_each_layer(kind):
     phi = [expit, lambda z: z * ndtr(z), lambda z: np.clip(z, -1, 1)]
     for layer, (W, b) in enumerate(zip(model.coefs_[:3], model.intercepts_[:3], strict=True)):
         A = phi[layer](A @ W + b)
-        np.testing.assert_allclose(model.transform(X, layer), A, rtol=1e-9, atol=1e-12)
-        assert same_bits(model.transform(X, layer), model.transform(X, layer - 3))
-    assert same_bits(model.transform(X), model.transform(X, 2))
+        np.testing.assert_allclose(model.hidden_activations(X, layer), A, rtol=1e-9, atol=1e-12)
+        assert same_bits(model.hidden_activations(X, layer), model.hidden_activations(X, layer - 3))
+    assert same_bits(model.transform(X), model.hidden_activations(X, 2))
 
 
 def test_logistic_is_sigmoid():
@@ -159,7 +159,7 @@ def test_activations_that_do_not_fit(activation, message):
 def test_transform_to_a_layer_that_is_none(layer):
     model = classifier(hidden_layer_sizes=(3, 2)).fit(X, Y)
     with pytest.raises((ValueError, TypeError), match="layer must be"):
-        model.transform(X, layer)
+        model.hidden_activations(X, layer)
 
 
 def test_transform_without_hidden_layers():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -78,6 +79,28 @@ def test_a_callback_that_stops(solver, answer):
 
 
 @all_solvers
+def test_the_estimator_as_fitted_so_far(solver):
+    scores, parameters = [], []
+
+    def look(state):
+        assert same_bits(state.estimator.parameters_, state.x)
+        scores.append(state.estimator.score(X, Y))
+        parameters.append(state.x.copy())
+
+    model = classifier(solver=solver, callbacks=look, max_iter=3).fit(X, Y)
+    assert scores[-1] == model.score(X, Y)
+    for n, w in enumerate(parameters, start=1):
+        assert same_bits(w, classifier(solver=solver, max_iter=n).fit(X, Y).parameters_)
+
+
+def test_the_estimator_itself_is_not_fitted_meanwhile():
+    model = classifier()
+    model.set_params(callbacks=lambda state: model.predict(X))
+    with pytest.raises(NotFittedError):
+        model.fit(X, Y)
+
+
+@all_solvers
 @pytest.mark.parametrize("when", ["start", "epoch2", "end"])
 def test_a_callback_that_raises(solver, when):
     model = classifier(solver=solver).fit(X, Y)
@@ -132,7 +155,7 @@ def test_early_stopping_as_a_callback_goes_back_to_the_best(solver):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (3, r"callback\[0\] must be callable"), ([lambda s: None, 3], r"callback\[1\] must be"),
+        (3, "callbacks must be callable"), ([lambda s: None, 3], r"callbacks\[1\] must be"),
         (callbacks.ProgressBar, "got the class ProgressBar"),
         (callbacks.CSVLog("/nowhere/at/all.csv"), "folder that exists"),
     ],
@@ -257,6 +280,12 @@ def test_monitor_in_a_search():
     runs = monitor.get_logs(select="all")
     epochs = [row for run in runs for row in run.data if row["task_name"] == "epoch"]
     assert len(epochs) == 2 * 2 * 4
+
+
+@needs_sklearn
+def test_scikit_learns_callbacks_have_a_place_of_their_own():
+    with pytest.raises(TypeError, match="scikit-learn's callbacks go to set_callbacks"):
+        classifier(callbacks=[sklearn_callback.ProgressBar()]).fit(X, Y)
 
 
 @needs_sklearn

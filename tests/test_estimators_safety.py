@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from pathlib import Path
 
 import joblib
 import numba
@@ -128,7 +129,7 @@ def test_a_partial_fit_that_fails_changes_nothing(failure):
     assert same_bits(model.parameters_, twin.parameters_)
 
 
-@pytest.mark.parametrize("place", ["architecture", "initial", "Problem", "Predictor", "all_finite"])
+@pytest.mark.parametrize("place", ["architecture", "initial", "Problem", "Course", "all_finite"])
 @pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
 def test_errors_at_any_place_of_a_fit(monkeypatch, place, error):
     model = classifier(n_jobs=1).fit(X, Y)
@@ -154,7 +155,7 @@ def test_what_was_learnt_before_an_interrupt_is_kept(solver):
     model = classifier(solver=solver, max_iter=9, **raising(KeyboardInterrupt(), 3))
     with pytest.warns(UserWarning, match=r"^Training interrupted by user\.$") as caught:
         model.fit(X, Y)
-    assert caught[0].filename == __file__
+    assert Path(caught[0].filename).parent.name == "sklearn"  # as its own are
     assert model.n_iter_ == len(model.loss_curve_) == 3
     expected = classifier(solver=solver, max_iter=3).fit(X, Y)
     assert same_bits(model.parameters_, expected.parameters_)

@@ -8,28 +8,24 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import (
-    BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     _fit_context,
 )
 from sklearn.utils import check_random_state, column_or_1d
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from fastmlp import sparse, threads, validation
 from fastmlp.estimators import full_batch, held_out, stochastic
-from fastmlp.estimators.constraints import CONSTRAINTS
-from fastmlp.estimators.parameters import Views, architecture, initial, up_to, widths_of
+from fastmlp.estimators.constraints import CONSTRAINTS, FLOATS
+from fastmlp.estimators.model import Fitted
+from fastmlp.estimators.parameters import architecture, initial, widths_of
 from fastmlp.estimators.problem import NON_FINITE, Course, Problem
 from fastmlp.estimators.rules import is_stochastic
 from fastmlp.estimators.tasks import CallbackSupportMixin, Tasks
 from fastmlp.losses import Loss
-from fastmlp.network import Network
-from fastmlp.predictor import Predictor
 from fastmlp.solvers.rules import Rule
 from fastmlp.validation import all_finite
-
-FLOATS = (np.float64, np.float32)
 
 
 def has_partial_fit(estimator: Any) -> bool:
@@ -42,9 +38,7 @@ def has_partial_fit(estimator: Any) -> bool:
     return True
 
 
-class BaseMLP(
-    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
-):
+class BaseMLP(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Fitted):
     """A multi-layer perceptron with scikit-learn's interface.
 
     Attributes that are fitted are replaced together, at the end of a fit: one that fails leaves
@@ -69,7 +63,6 @@ class BaseMLP(
 
     # What a fit leaves, beside the attributes that are documented.
     _n_features_out: int
-    _predictor: Predictor
     _optimizer: stochastic.Optimizer | None
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -117,6 +110,24 @@ class BaseMLP(
             Where interrupted by Ctrl-C: what has been learnt by then is kept.
         """
         return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Return what the units of the last hidden layer give.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_units)
+
+        Raises
+        ------
+        ValueError
+            Where there is no hidden layer.
+        """
+        return self.hidden_activations(X)
 
     def _fit(
         self,
@@ -192,6 +203,9 @@ class BaseMLP(
         if not all_finite(w):
             raise ValueError(NON_FINITE)
         self._random_state = random_state
+        if not is_new and self._parameters.flags.writeable:  # views of them stay such
+            self._parameters[:] = w
+            w = self._parameters
         self.__dict__.update(self._fitted_at(w, course, network))
 
     def _stops_early(self) -> bool:
@@ -236,132 +250,6 @@ class BaseMLP(
     @abstractmethod
     def _n_outputs(self, y: Any) -> int:
         """Return the width of the output layer for checked targets."""
-
-    @abstractmethod
-    def _encoded(self, y: Any, dtype: Any) -> np.ndarray:
-        """Return checked targets as the network takes them."""
-
-    @abstractmethod
-    def _decoded(self, outputs: np.ndarray) -> Any:
-        """Return what outputs (n_samples, n_outputs) predict."""
-
-    def _fitted_at(self, w: np.ndarray, course: Course, network: Network) -> dict[str, Any]:
-        """Return the fitted attributes for these parameters."""
-        output = network.activations[-1]
-        return {
-            **{f"{name}_": value for name, value in vars(course).items()},
-            "_course": course,
-            "_predictor": Predictor(network),
-            "network_": network,
-            "parameters_": w,
-            "n_layers_": len(network.widths),
-            "n_outputs_": network.widths[-1],
-            "out_activation_": "logistic" if output == "sigmoid" else output,
-            "_n_features_out": network.widths[-2],
-        }
-
-    @property
-    def coefs_(self) -> list[np.ndarray]:
-        """The weights of each layer (n_in, n_out), as views of `parameters_`."""
-        return Views(self._network("coefs_").weights(self.parameters_))
-
-    @coefs_.setter
-    def coefs_(self, value: Any) -> None:
-        self.coefs_[:] = value
-
-    @property
-    def intercepts_(self) -> list[np.ndarray]:
-        """The biases of each layer (n_out,), as views of `parameters_`."""
-        return Views(self._network("intercepts_").biases(self.parameters_))
-
-    @intercepts_.setter
-    def intercepts_(self, value: Any) -> None:
-        self.intercepts_[:] = value
-
-    def _network(self, attribute: str) -> Network:
-        network: Network | None = vars(self).get("network_")
-        if network is None:
-            raise AttributeError(
-                f"{type(self).__name__!r} object has no attribute {attribute!r} before it is fitted"
-            )
-        return network
-
-    def _outputs(self, X: Any) -> np.ndarray:
-        """Return the network's outputs (n_samples, n_outputs) for X as users give it."""
-        X = self._checked_features(X)
-        with threads.limited(self.n_jobs):
-            return self._predictor.predict(self.parameters_, X)
-
-    def _checked_features(self, X: Any) -> Any:
-        """Return X, checked as scikit-learn does, but sooner where it is a plain array."""
-        fitted = self.__dict__
-        if "network_" not in fitted:
-            check_is_fitted(self)
-        if type(X) is np.ndarray and X.dtype in FLOATS and "feature_names_in_" not in fitted:
-            fits = X.ndim == 2 and X.shape[1] == self.n_features_in_ and len(X) > 0
-            with np.errstate(over="ignore", invalid="ignore"):
-                if fits and math.isfinite(X.sum()):
-                    return X
-        X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
-        return sparse.rows(X) if sparse.is_sparse(X) else X
-
-    def predict(self, X: Any) -> Any:
-        """Predict using the multi-layer perceptron.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
-            The input data. A row's result does not depend on the other rows.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            The predicted classes or values; of labels that were fitted as a sparse matrix one.
-        """
-        return self._decoded(self._outputs(X))
-
-    def transform(self, X: Any, layer: int = -1) -> np.ndarray:
-        """Return what the units of a hidden layer give.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
-        layer : int, default=-1
-            Which hidden layer: 0 is the first, -1 the last.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_units)
-
-        Raises
-        ------
-        ValueError
-            Where there is no such layer.
-        """
-        X = self._checked_features(X)
-        network = up_to(self.network_, layer)
-        with threads.limited(self.n_jobs):
-            return Predictor(network).predict(self.parameters_[: network.n_params], X)
-
-    def sample_gradients(self, X: Any, y: Any) -> np.ndarray:
-        """Return the gradient of each sample's own loss, without the penalty, by backpropagation.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_params)
-            In the layout of `parameters_`: layer after layer, weights before biases.
-        """
-        check_is_fitted(self)
-        X, y = self._validated(X, y, incremental=True, reset=False)
-        with threads.limited(self.n_jobs):
-            targets = self._encoded(y, self.network_.dtype)
-            gradients: np.ndarray = self.network_.sample_gradients(self.parameters_, X, targets)
-            return gradients
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -50,7 +50,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         `n_iter_no_change` epochs in a row do not improve by `tol`. Or, for every stochastic
         solver, one of `fastmlp.schedules`, or a function of the update's number.
     learning_rate_init : float, default=0.001
+        The step size, of stochastic solvers, without a schedule.
     power_t : float, default=0.5
+        The exponent of "invscaling".
     max_iter : int, default=200
         Epochs of a stochastic solver, else iterations.
     shuffle : bool, default=True
@@ -76,11 +78,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         where `n_iter_no_change` epochs in a row have not improved the score on them by `tol`, and
         to keep the parameters of the best epoch. Stochastic solvers only.
     validation_fraction : float, default=0.1
+        The share of the samples to hold out, in [0, 1).
     beta_1, beta_2 : float, default=0.9 and 0.999
         Of Adam and its kind.
     epsilon : float, default=1e-8
         Of Adam and its kind, and "rmsprop".
-    n_iter_no_change : int, default=10
+    n_iter_no_change : int or inf, default=10
+        Epochs in a row without an improvement, after which to stop.
     max_fun : int, default=15000
         The most evaluations of "lbfgs".
     loss : "log_loss" or Loss, default="log_loss"
@@ -96,9 +100,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         (estimator, X, y) and, if it takes that, sample_weight, greater being better; "loss": the
         negative loss; None: the accuracy.
     callbacks : callable, object or list, default=None
-        Told of each epoch or iteration: `fastmlp.callbacks`, or functions of the solver's state.
+        Told of each epoch or iteration: `fastmlp.callbacks`, or functions of the solver's state, in
+        which ``estimator`` is a copy of this one as fitted so far, valid during the call.
     n_jobs : int or None, default=None
-        Threads: None as many as Numba has, -1 all. Results do not depend on it.
+        Threads: None as many as Numba has, -1 all. Results do not depend on it. Beside other busy
+        processes 1 may be many times faster.
 
     Attributes
     ----------
@@ -297,7 +303,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _class_weights(self, y: Any) -> np.ndarray | None:
         if self.class_weight is None:
             return None
-        if not isinstance(self.class_weight, dict) or self._labels.kind == "multilabel":
+        is_multilabel = self._labels.kind == "multilabel"
+        if isinstance(self.class_weight, list) and not is_multilabel:
+            raise ValueError(
+                "class_weight may be a list, of a dict for each label, for multilabel targets; "
+                f"these are {self._labels.kind}"
+            )
+        if not isinstance(self.class_weight, dict) or is_multilabel:
             dense = y.toarray() if hasattr(y, "toarray") else y
             weights: np.ndarray = compute_sample_weight(self.class_weight, dense)
             return weights

@@ -12,6 +12,9 @@ from fastmlp.estimators.parameters import ACTIVATIONS
 from fastmlp.estimators.rules import NAMES
 from fastmlp.solvers.rules import Rule
 
+# Those that X is computed with; others are converted to the first.
+FLOATS = (np.float64, np.float32)
+
 CONSTRAINTS: dict[str, Any] = {
     "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
     "activation": [StrOptions(ACTIVATIONS), "array-like"],

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import sys
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from fastmlp.estimators.problem import NON_FINITE, Course, Problem, callbacks_of
+from fastmlp.estimators.problem import NON_FINITE, Course, Problem, callbacks_of, warn
 from fastmlp.estimators.rules import DIRECTIONS
 from fastmlp.objective import Objective
 from fastmlp.solvers.gradient_descent import descend
@@ -52,6 +51,8 @@ def minimise(
         Where interrupted before the first iteration; later, what has been learnt is kept.
     """
     solver, tol, max_iter = estimator.solver, estimator.tol, estimator.max_iter
+    if estimator.early_stopping and solver in DIRECTIONS:  # scikit-learn's users know it of "lbfgs"
+        warn(f"early_stopping has no effect with solver={solver!r}")
     if np.any(estimator.dropout):
         raise ValueError(
             "dropout needs a stochastic solver; "
@@ -89,10 +90,10 @@ def minimise(
     if result.status == INTERRUPTED:
         if result.nit == 0:
             raise KeyboardInterrupt
-        warnings.warn("Training interrupted by user.", stacklevel=6)
+        warn("Training interrupted by user.")
     elif failure is not None:
         text = _not_converged(estimator, result.nit, *failure)
-        warnings.warn(text, ConvergenceWarning, stacklevel=6)
+        warn(text, ConvergenceWarning)
     course.n_iter = result.nit
     course.t += result.nit * problem.n_samples
     course.loss = watch.shown(result.fun, result.x)
@@ -156,6 +157,8 @@ class _Watch:
             course.validate(loss, score)
         self.history.append(course.loss, alpha, state.history.seconds[-1], *held_out)
         shown = self._state(state.x, course.loss, state.nit)
+        if self.callbacks:
+            shown.estimator = self.estimator._as_fitted(state.x, course, self.problem.net)
         # An iteration is an update, and an epoch.
         reasons = self.callbacks.steps(shown), self.callbacks.epoch_end(shown)
         reason = reasons[0] if reasons[1] is None else reasons[1]
@@ -181,9 +184,9 @@ class _Watch:
         """Return the loss as scikit-learn shows it, from the objective's value at w."""
         n = self.problem.outputs_averaged
         if n == 1:
-            return float(value)
+            return np.float64(value)
         penalty = self.problem.penalty(w) / self.problem.total_weight
-        return float((value - penalty) / n + penalty)
+        return np.float64((value - penalty) / n + penalty)
 
     def _state(self, w: np.ndarray, loss: float, nit: int) -> OptimizeResult:
         from scipy.optimize import OptimizeResult

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from typing import TYPE_CHECKING, Any
 
@@ -118,8 +117,7 @@ class _Scorer:
         return repr(self.estimator.scoring)
 
     def __call__(self, model: Any, X: Any, y: Any) -> float:
-        fitted = copy.copy(self.estimator)
-        vars(fitted).update(self.estimator._fitted_at(model.w, Course(), model.net))
+        fitted = self.estimator._as_fitted(model.w, Course(), model.net)
         vars(fitted).pop("feature_names_in_", None)  # X is an array by now
         value: float = self.scorer(fitted, self.X, self.y, **self.more)
         return value

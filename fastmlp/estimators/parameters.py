@@ -19,6 +19,9 @@ ACTIVATIONS = {*HIDDEN, *SIGMOID} - {*NOT_DIFFERENTIABLE}
 class Views(list[np.ndarray]):
     """Arrays that are views of one vector: to assign another array is to copy its numbers."""
 
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return list, (list(self),)  # copies are of arrays that belong to no model
+
     def __setitem__(self, index: Any, value: Any) -> None:
         if isinstance(index, slice):
             places = range(len(self))[index]
@@ -102,8 +105,8 @@ def up_to(network: Network, layer: int) -> Network:
         raise TypeError(f"layer must be an integer; got {layer!r}")
     if not -n_hidden <= layer < n_hidden:
         raise ValueError(
-            f"layer must be between {-n_hidden} and {n_hidden - 1}, as there are {n_hidden} hidden "
-            f"layers; got {layer}"
+            f"layer must be between {-n_hidden} and {n_hidden - 1}, for {n_hidden} hidden "
+            f"layer{'s' if n_hidden > 1 else ''}; got {layer}"
         )
     n = layer % n_hidden + 1
     *hidden, output = network.activations[:n]

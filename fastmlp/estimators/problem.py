@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -104,7 +107,7 @@ class Course:
 
     n_iter: int = 0
     t: int = 0
-    loss: float = math.nan
+    loss: Any = math.nan
     best_loss: Any = None
     loss_curve: list[float] = field(default_factory=list)
     validation_loss_curve: Any = None
@@ -134,6 +137,18 @@ class Course:
         return replace(self, **curves)  # type: ignore[arg-type]
 
 
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the line that called this library.
+
+    For `fit` that is scikit-learn's wrapper around it: filters for its module find ours as well.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    level = 2
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("fastmlp."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
+
+
 def callbacks_of(estimator: Any) -> list[Any]:
     """Return the callbacks of an estimator's parameter: none, one, or several.
 
@@ -146,5 +161,8 @@ def callbacks_of(estimator: Any) -> list[Any]:
     if given is None:
         return []
     listed = list(given) if isinstance(given, (list, tuple)) else [given]
-    Callbacks(listed)  # checks them
+    for one in listed:
+        if hasattr(one, "on_fit_task_end"):
+            raise TypeError(f"scikit-learn's callbacks go to set_callbacks; got callbacks={one!r}")
+    Callbacks(given, name="callbacks")  # checks them
     return listed

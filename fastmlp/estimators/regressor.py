@@ -62,7 +62,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         `n_iter_no_change` epochs in a row do not improve by `tol`. Or, for every stochastic
         solver, one of `fastmlp.schedules`, or a function of the update's number.
     learning_rate_init : float, default=0.001
+        The step size, of stochastic solvers, without a schedule.
     power_t : float, default=0.5
+        The exponent of "invscaling".
     max_iter : int, default=200
         Epochs of a stochastic solver, else iterations.
     shuffle : bool, default=True
@@ -88,11 +90,13 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         where `n_iter_no_change` epochs in a row have not improved the score on them by `tol`, and
         to keep the parameters of the best epoch. Stochastic solvers only.
     validation_fraction : float, default=0.1
+        The share of the samples to hold out, in [0, 1).
     beta_1, beta_2 : float, default=0.9 and 0.999
         Of Adam and its kind.
     epsilon : float, default=1e-8
         Of Adam and its kind, and "rmsprop".
-    n_iter_no_change : int, default=10
+    n_iter_no_change : int or inf, default=10
+        Epochs in a row without an improvement, after which to stop.
     max_fun : int, default=15000
         The most evaluations of "lbfgs".
     dropout : float or sequence of float, default=0.0
@@ -103,9 +107,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         (estimator, X, y) and, if it takes that, sample_weight, greater being better; "loss": the
         negative loss; None: R^2.
     callbacks : callable, object or list, default=None
-        Told of each epoch or iteration: `fastmlp.callbacks`, or functions of the solver's state.
+        Told of each epoch or iteration: `fastmlp.callbacks`, or functions of the solver's state, in
+        which ``estimator`` is a copy of this one as fitted so far, valid during the call.
     n_jobs : int or None, default=None
-        Threads: None as many as Numba has, -1 all. Results do not depend on it.
+        Threads: None as many as Numba has, -1 all. Results do not depend on it. Beside other busy
+        processes 1 may be many times faster.
 
     Attributes
     ----------

@@ -5,14 +5,13 @@ from __future__ import annotations
 import copy
 import math
 import sys
-import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from fastmlp.estimators.problem import NON_FINITE, Course, Problem, callbacks_of
+from fastmlp.estimators.problem import NON_FINITE, Course, Problem, callbacks_of, warn
 from fastmlp.estimators.rates import Continued, LearningRate, ShuffledByState
 from fastmlp.estimators.rules import RATED, rule_of
 from fastmlp.solvers import schedules
@@ -141,13 +140,12 @@ def minimise(
     if result.status == INTERRUPTED:
         if result.nit == n_before:
             raise KeyboardInterrupt
-        warnings.warn("Training interrupted by user.", stacklevel=6)
+        warn("Training interrupted by user.")
     if result.status == DONE and not incremental:
-        warnings.warn(
+        warn(
             f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) reached and the "
             "optimization hasn't converged yet.",
             ConvergenceWarning,
-            stacklevel=6,
         )
     ends = watch.stops_early and (optimizer.has_stopped or not incremental)
     parameters: np.ndarray = result.x.copy()
@@ -178,10 +176,7 @@ def _settings(
             f"'auto'; got {estimator.batch_size}"
         )
     elif estimator.batch_size > n:
-        warnings.warn(
-            "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
-            stacklevel=7,
-        )
+        warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
     if rule.needs_all_samples and np.any(estimator.dropout):
         raise ValueError(
             f"solver={estimator.solver!r} needs the same units in each update; "
@@ -204,7 +199,7 @@ def _settings(
         patience=None,
         min_improvement=0.0,
         rng=None,
-        callback=[watch, *callbacks_of(estimator)],
+        callback=[watch, *watch.others],
         progress=False,
         rows=problem.rows,
         state=optimizer.state,
@@ -226,7 +221,7 @@ class _Watch:
         self.estimator, self.problem, self.course = estimator, problem, course
         self.optimizer, self.tasks = optimizer, tasks
         self.stops_early = estimator.early_stopping and problem.validation is not None
-        self.incremental = incremental
+        self.incremental, self.others = incremental, callbacks_of(estimator)
         self.n_updates = 1  # in an epoch
         self.rate = LearningRate(optimizer.learning_rate)
 
@@ -241,7 +236,7 @@ class _Watch:
         course, optimizer = self.course, self.optimizer
         course.n_iter += 1
         course.t += self.problem.n_samples
-        course.loss = self._loss(state)
+        course.loss = np.float64(self._loss(state))
         course.loss_curve.append(course.loss)
         self._say(f"Iteration {course.n_iter}, loss = {course.loss:.8f}")
         if self.problem.validation is not None:
@@ -253,6 +248,8 @@ class _Watch:
         if optimizer.no_improvement > self.estimator.n_iter_no_change:
             reason = self._end_or_slow_down()
         optimizer.learning_rate = self.rate.value
+        if self.others:
+            state.estimator = self.estimator._as_fitted(state.x, course, self.problem.net)
         asked = self.tasks.end_epoch(lambda: self._fitted_at(state.x))
         if reason is not None:
             raise StopIteration(reason)
@@ -269,11 +266,10 @@ class _Watch:
         self.course.loss_curve.append(math.nan)
         self.course.validate(math.nan, math.nan)
         self.optimizer.has_stopped = self.incremental
-        warnings.warn(
+        warn(
             f"Training diverged in epoch {self.course.n_iter}: the parameters of the epoch with "
             "the best validation score are kept.",
             RuntimeWarning,
-            stacklevel=7,
         )
 
     def _loss(self, state: OptimizeResult) -> float:

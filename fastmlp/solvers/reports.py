@@ -95,6 +95,8 @@ class Callbacks:
         `fastmlp.callbacks.Callback`; or several of these.
     *more : object
         The solver's own, called after these.
+    name : str, default="callback"
+        What errors call the argument.
 
     Raises
     ------
@@ -102,12 +104,12 @@ class Callbacks:
         For what is none of these, and where ``every_n_steps`` is no positive integer.
     """
 
-    def __init__(self, callback: Any, *more: Any) -> None:
+    def __init__(self, callback: Any, *more: Any, name: str = "callback") -> None:
         is_list = isinstance(callback, (list, tuple)) and not _methods(callback)
         if is_list:
-            self._all = [_resolved(f"callback[{i}]", one) for i, one in enumerate(callback)]
+            self._all = [_resolved(f"{name}[{i}]", one) for i, one in enumerate(callback)]
         else:
-            self._all = [] if callback is None else [_resolved("callback", callback)]
+            self._all = [] if callback is None else [_resolved(name, callback)]
         self._all += [_resolved("callback", one) for one in more]
         self._started: list[SimpleNamespace] = []
 
