@@ -16,14 +16,15 @@ import numba
 from numba.np.ufunc import parallel
 
 _workqueue_lock = threading.Lock()
+_blas_lock = threading.Lock()
 # Whether this process is a fork of one whose threads, started by whatever kernel, are not here.
 _lost_threads = False
 
 
 def _after_fork() -> None:
-    global _lost_threads, _workqueue_lock
+    global _lost_threads, _workqueue_lock, _blas_lock
     _lost_threads = _lost_threads or parallel._is_initialized
-    _workqueue_lock = threading.Lock()
+    _workqueue_lock, _blas_lock = threading.Lock(), threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -74,3 +75,23 @@ def limited(n_jobs: int | None) -> Iterator[None]:
         yield
     finally:
         numba.set_num_threads(before)
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Have BLAS use one thread within the block, or within one of those that overlap.
+
+    The limit is the process's. Were each to set it, one that begins within another and ends after
+    it would restore the other's limit, for good.
+    """
+    from threadpoolctl import threadpool_limits
+
+    lock = _blas_lock
+    if not lock.acquire(blocking=False):
+        yield
+        return
+    try:
+        with threadpool_limits(1, "blas"):
+            yield
+    finally:
+        lock.release()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 
 import numpy as np
 import pytest
 import scipy.optimize
 from numpy.testing import assert_allclose, assert_array_equal
+from threadpoolctl import threadpool_info
 
 import fastmlp as fm
 from cases import SQUARED, problem, same_bits
@@ -289,3 +291,35 @@ def test_warnings_of_a_callback_are_its_own():
             case.w,
             callback=lambda _: warnings.warn("mine", RuntimeWarning, stacklevel=2),
         )
+
+
+def test_numpy_warnings_of_a_callback_are_its_own():
+    case = logistic()
+    with pytest.warns(RuntimeWarning, match="divide by zero"):
+        fm.minimize(case.objective(), case.w, callback=lambda _: np.divide(1.0, np.zeros(1)) < 0)
+
+
+def test_overlapping_runs_leave_blas_and_filters_as_they_were():
+    def blas():
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    def wait(other, mine):
+        mine.set()
+        assert other.wait(60)
+
+    case = logistic()
+    case.objective().value(case.w)
+    before, filters = blas(), list(warnings.filters)
+    first, second, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def run_last():  # begins while the first run is on, ends after it
+        assert first.wait(60)
+        fm.minimize(case.objective(), case.w, max_iter=1, callback=lambda _: wait(ended, second))
+
+    thread = threading.Thread(target=run_last)
+    thread.start()
+    fm.minimize(case.objective(), case.w, max_iter=1, callback=lambda _: wait(second, first))
+    ended.set()
+    thread.join()
+    assert blas() == before
+    assert warnings.filters == filters

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +32,7 @@ from fastmlp.solvers.reports import (
     stopped,
     warn_of,
 )
+from fastmlp.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
@@ -152,9 +155,9 @@ class _Run:
     def run(self, start: np.ndarray, method: str, options: dict[str, Any], bar: Any) -> Ended:
         """Minimise; return what ended it."""
         from scipy.optimize import minimize as scipy_minimize
-        from threadpoolctl import threadpool_limits
 
         self.state = 0, Evaluation.unknown(start)
+        errors = np.geterr()
 
         def after_iteration(intermediate_result: Any) -> None:
             self._step_to(intermediate_result.x, self.nit + 1)
@@ -162,7 +165,8 @@ class _Run:
                 bar.set_postfix(value=f"{self.state[1].value:.6g}", refresh=False)
                 bar.update()
             if self.callback is not None:
-                reason = reason_to_stop(self.callback, self.result())
+                with np.errstate(**errors):
+                    reason = reason_to_stop(self.callback, self.result())
                 if reason is not None:
                     raise stopped(self.nit, reason)
             self._end_if_converged()
@@ -171,9 +175,7 @@ class _Run:
             self._step_to(start, 0)
             self._end_if_converged()
             # Threads of BLAS would wait for cores on which Numba's spin between two kernels.
-            with threadpool_limits(1, "blas"), warnings.catch_warnings():
-                # What SciPy says is in the result.
-                warnings.filterwarnings("ignore", category=RuntimeWarning, module="scipy")
+            with one_blas_thread(), _without_warnings(method):
                 found = scipy_minimize(
                     self._value_and_gradient,
                     start.astype(np.float64),
@@ -254,3 +256,15 @@ class _Run:
             nhev=self.objective.nhev - nhev,
             history=self.history.arrays(nit + 1),
         )
+
+
+@contextmanager
+def _without_warnings(method: str) -> Iterator[None]:
+    """Keep SciPy from warning of what is in its result."""
+    if method == "L-BFGS-B":  # only NumPy's errors, told to each thread as it likes
+        with np.errstate(all="ignore"):
+            yield
+    else:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=RuntimeWarning, module="scipy")
+            yield
