@@ -143,6 +143,7 @@ class BaseMLP(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transformer
         metadata = {"sample_weight": sample_weight}
         tasks = Tasks(self, n_epochs, {"X": X, "y": y, "metadata": metadata})
         before = self.__dict__.copy()
+        earlier = before.get("_parameters") if self.warm_start or incremental else None
         try:
             with threads.limited(self.n_jobs):
                 self._learn(X, y, sample_weight, validation_data, incremental, classes, tasks)
@@ -150,9 +151,11 @@ class BaseMLP(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transformer
         except BaseException:
             # Not what scikit-learn's callbacks have put there meanwhile.
             late = {name: value for name, value in self.__dict__.items() if "callback" in name}
-            self.__dict__.clear()
-            self.__dict__.update({**before, **late})
+            self.__dict__ = {**before, **late}  # at once: other threads may be predicting
             raise
+        if earlier is not None and earlier.flags.writeable:  # views of them stay such
+            earlier[:] = self._parameters
+            self._parameters = earlier
         return self
 
     def _learn(
@@ -203,9 +206,6 @@ class BaseMLP(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transformer
         if not all_finite(w):
             raise ValueError(NON_FINITE)
         self._random_state = random_state
-        if not is_new and self._parameters.flags.writeable:  # views of them stay such
-            self._parameters[:] = w
-            w = self._parameters
         self.__dict__.update(self._fitted_at(w, course, network))
 
     def _stops_early(self) -> bool:

@@ -100,8 +100,10 @@ class Fitted(BaseEstimator):
     def _outputs(self, X: Any) -> np.ndarray:
         """Return the network's outputs (n_samples, n_outputs) for X as users give it."""
         X = self._checked_features(X)
+        predictor, w = self._predictor, self._parameters
+        _require_fit(predictor.net, w, X)
         with threads.limited(self.n_jobs):
-            return self._predictor.predict(self._parameters, X)
+            return predictor.predict(w, X)
 
     def _checked_features(self, X: Any) -> Any:
         """Return X, checked as scikit-learn does, but sooner where it is a plain array."""
@@ -150,9 +152,11 @@ class Fitted(BaseEstimator):
             Where there is no such layer.
         """
         X = self._checked_features(X)
-        network = up_to(self.network_, layer)
+        network, w = self.network_, self._parameters
+        _require_fit(network, w, X)
+        network = up_to(network, layer)
         with threads.limited(self.n_jobs):
-            return Predictor(network).predict(self.parameters_[: network.n_params], X)
+            return Predictor(network).predict(w[: network.n_params], X)
 
     def sample_gradients(self, X: Any, y: Any) -> np.ndarray:
         """Return the gradient of each sample's own loss, without the penalty, by backpropagation.
@@ -185,3 +189,15 @@ class Fitted(BaseEstimator):
     @abstractmethod
     def _decoded(self, outputs: np.ndarray) -> Any:
         """Return what outputs (n_samples, n_outputs) predict."""
+
+
+def _require_fit(network: Network, w: np.ndarray, X: Any) -> None:
+    """Raise ValueError where w or checked X is not of the network: kernels would read beyond them.
+
+    So it may be while other samples are being fitted, which is told by a callback or in a thread.
+    """
+    if X.shape[1] != network.widths[0] or w.shape != (network.n_params,):
+        raise ValueError(
+            f"X has {X.shape[1]} features, the network expects {network.widths[0]}: other samples "
+            "are being fitted"
+        )

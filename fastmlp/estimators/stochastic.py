@@ -148,8 +148,9 @@ def minimise(
             ConvergenceWarning,
         )
     ends = watch.stops_early and (optimizer.has_stopped or not incremental)
-    parameters: np.ndarray = result.x.copy()
-    return optimizer.best if ends and optimizer.best is not None else parameters
+    best = optimizer.best if ends else None
+    parameters: np.ndarray = result.x if best is None else best
+    return parameters.copy()
 
 
 def _generator(estimator: Any, random_state: np.random.RandomState) -> np.random.Generator:

@@ -1,0 +1,64 @@
+"""What fits of an estimator that has been fitted before leave of it, meanwhile and at their end."""
+
+import numpy as np
+import pytest
+
+from cases_estimators import X_VAL, Y_VAL, X, Y, classifier, same_bits
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::sklearn.exceptions.ConvergenceWarning", "ignore:Got `batch_size`:UserWarning"
+)
+SOLVERS = ["adam", "sgd", "lbfgs", "gd"]
+VAL = {"X_val": X_VAL, "y_val": Y_VAL}
+
+
+def test_predictions_while_other_samples_are_fitted():
+    def refused(state):
+        for method in model.predict, model.transform:
+            with pytest.raises(ValueError, match="features"):
+                method(X[:, :2])
+            with pytest.raises(ValueError, match="features"):
+                method(X)
+
+    model = classifier().fit(X, Y)
+    model.set_params(callbacks=refused).fit(X[:, :2], Y)
+    assert model.predict(X[:, :2]).shape == Y.shape
+
+
+def test_the_best_parameters_are_no_views_of_those_that_go_on():
+    model = classifier(
+        hidden_layer_sizes=(20,), early_stopping=True, n_iter_no_change=2, max_iter=50,
+        learning_rate_init=0.01,
+    ).fit(X, Y, **VAL)  # fmt: skip
+    best = model.best_validation_score_
+    assert best > 0.8
+    model.set_params(learning_rate_init=10.0, n_iter_no_change=6)
+    flipped = np.where(Y == "yes", "no", "yes")
+    scores = [model.partial_fit(X, flipped, **VAL).score(X_VAL, Y_VAL) for _ in range(8)]
+    assert min(scores) < best == model.best_validation_score_ == scores[-1]
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_warm_start_that_fails_at_its_end_keeps_the_earlier_parameters(solver):
+    callback = pytest.importorskip("sklearn.callback")
+
+    class Failing(callback.FitCallback):
+        def setup(self, estimator, context):
+            pass
+
+        def teardown(self, estimator, context):
+            pass
+
+        def on_fit_task_begin(self, estimator, context):
+            pass
+
+        def on_fit_task_end(self, estimator, context):
+            if context.parent is None:
+                raise OSError("at the end")
+
+    model = classifier(solver=solver, warm_start=True).fit(X, Y)
+    parameters, expected = model.parameters_, model.parameters_.copy()
+    with pytest.raises(OSError, match="at the end"):
+        model.set_callbacks(Failing()).fit(X, Y)
+    assert model.parameters_ is parameters
+    assert same_bits(parameters, expected)
