@@ -306,3 +306,11 @@ def test_before_a_fit(y):
         model.sample_gradients(X, y)
     with pytest.raises(NotFittedError):
         model.score(csr_matrix(X), y)
+
+
+def test_multilabel_lists_in_partial_fit():
+    labels = np.column_stack([Y == "yes", X[:, 1] > 0]).astype(int)
+    expected = classifier().partial_fit(X, labels, classes=[0, 1])
+    model = classifier().partial_fit(X.tolist(), labels.tolist(), classes=[0, 1])
+    assert same_bits(model.parameters_, expected.parameters_)
+    assert model.predict(X).shape == labels.shape

@@ -266,6 +266,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 "weights as the class_weight parameter."
             )
         if _check_partial_fit_first_call(self, classes):
+            y = y if hasattr(y, "toarray") else np.asarray(y)
             is_multilabel = type_of_target(y).startswith("multilabel")
             self._labels = Labels.of(y if is_multilabel else np.asarray(classes))
 
