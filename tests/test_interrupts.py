@@ -282,7 +282,7 @@ class Interrupt:
 
     def __call__(self, frame, event, argument):
         outer = frame
-        while outer and outer.f_code is not training._Run._epoch.__code__:
+        while outer and outer.f_code is not training.Run._epoch.__code__:
             outer = outer.f_back
         in_solver = frame.f_code.co_filename.startswith(self.folder)
         return self.line if outer and in_solver else None
