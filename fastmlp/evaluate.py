@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastmlp import validation
+from fastmlp import predictor, validation
 from fastmlp.kernels import sample
 from fastmlp.passes import Passes
-from fastmlp.predictor import Predictor
 from fastmlp.weights import combined, total_weight
 from fastmlp.workspace import Workspace, blocks, parameter_buffer
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 def predict(net: Network, w: Any, X: Any) -> np.ndarray:
     """Return A_L (n_samples, n_L); see `Network.predict`."""
     w, X = validation.parameters(net, w), validation.features(net, X)
-    return Predictor(net).predict(w, X)
+    return predictor.predict(net, w, X)
 
 
 def loss(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cases_estimators import X_VAL, Y_VAL, X, Y, classifier, same_bits
+from cases_estimators import X_VAL, Y3, Y_VAL, X, Y, classifier, same_bits
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn.exceptions.ConvergenceWarning", "ignore:Got `batch_size`:UserWarning"
@@ -12,16 +12,18 @@ SOLVERS = ["adam", "sgd", "lbfgs", "gd"]
 VAL = {"X_val": X_VAL, "y_val": Y_VAL}
 
 
-def test_predictions_while_other_samples_are_fitted():
-    def refused(state):
-        for method in model.predict, model.transform:
-            with pytest.raises(ValueError, match="features"):
-                method(X[:, :2])
-            with pytest.raises(ValueError, match="features"):
-                method(X)
+def test_the_earlier_fit_serves_while_another_one_runs():
+    def look(state):
+        assert same_bits(model.predict_proba(X), expected)
+        assert model.n_iter_ == 4
+        assert list(model.classes_) == ["no", "yes"]
+        assert state.estimator.predict(X[:, :2]).shape == Y.shape
 
     model = classifier().fit(X, Y)
-    model.set_params(callbacks=refused).fit(X[:, :2], Y)
+    expected = model.predict_proba(X)
+    model.set_params(callbacks=look, max_iter=3).fit(X[:, :2], Y3)
+    assert list(model.classes_) == ["a", "b", "c"]
+    assert model.n_features_in_ == 2
     assert model.predict(X[:, :2]).shape == Y.shape
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import multiprocessing
 import os
-import pickle
 import sys
 import threading
 import tracemalloc
@@ -18,8 +16,7 @@ import pytest
 
 import fastmlp as fm
 from cases import DTYPES, parameters, run_child, same_bits
-from fastmlp import workspace
-from fastmlp.predictor import Predictor
+from fastmlp import predictor, workspace
 
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 MEBIBYTE = 2**20
@@ -29,10 +26,10 @@ def features(net, n, rng):
     return rng.standard_normal((n, net.widths[0])).astype(net.dtype)
 
 
-def is_as_network(predictor, w, X):
+def is_as_network(net, w, X):
     """Whether a prediction's bits are those of the network, of rows of its dtype in C order."""
-    plain = np.array(X, predictor.net.dtype, order="C")
-    return same_bits(predictor.predict(w, X), predictor.net.predict(w, plain))
+    plain = np.array(X, net.dtype, order="C")
+    return same_bits(predictor.predict(net, w, X), net.predict(w, plain))
 
 
 # Bits ----------------------------------------------------------------------------------------
@@ -45,26 +42,26 @@ def test_any_number_of_rows_after_any_other(width, output, dtype, rng, monkeypat
     monkeypatch.setattr(workspace, "FEWEST_ROWS", 64)
     monkeypatch.setattr(workspace, "MOST_ROWS", 64)
     net = fm.Network([width, 9, width, 5], hidden=["relu", "gelu"], output=output, dtype=dtype)
-    w, predictor = parameters(net, rng), Predictor(net)
+    w = parameters(net, rng)
     X = features(net, 131, rng)
     alone = np.concatenate([net.predict(w, x[None]) for x in X])
     for n in (1, 131, 2, 4, 64, 3, 8, 65, 7, 5, 13, 101, 1, 128):
-        predictor.predict(w, np.full((n, width), np.nan, dtype))
-        assert same_bits(predictor.predict(w, X[:n]), alone[:n])
+        predictor.predict(net, w, np.full((n, width), np.nan, dtype))
+        assert same_bits(predictor.predict(net, w, X[:n]), alone[:n])
 
 
 @every_dtype
 def test_wide_layers_and_parameters_read_where_they_are(dtype, rng):
     """Layers deeper than a packed panel; weights that end where the parameters do."""
     net = fm.Network([2100, 47, 3], output="sigmoid", bias=False, dtype=dtype)
-    w, predictor = parameters(net, rng), Predictor(net)
+    w = parameters(net, rng)
     padded = np.full(net.n_params + 64, np.nan, dtype)
     padded[: net.n_params] = w
     X = features(net, 67, rng)
     expected = net.predict(w, X)
     for n in (1, 2, 3, 4, 6, 8, 9):
-        assert same_bits(predictor.predict(w, X[:n]), expected[:n])
-        assert same_bits(predictor.predict(padded[: net.n_params], X[:n]), expected[:n])
+        assert same_bits(predictor.predict(net, w, X[:n]), expected[:n])
+        assert same_bits(predictor.predict(net, padded[: net.n_params], X[:n]), expected[:n])
 
 
 @every_dtype
@@ -72,7 +69,7 @@ def test_wide_layers_and_parameters_read_where_they_are(dtype, rng):
 @pytest.mark.parametrize("n", [1, 11, 300])
 def test_dtypes_and_layouts_in_turn(n_features, n, dtype, rng, tmp_path):
     net = fm.Network([n_features, 20, 3], output="softmax", dtype=dtype)
-    w, predictor = parameters(net, rng), Predictor(net)
+    w = parameters(net, rng)
     X = features(net, n, rng)
     stored = np.memmap(tmp_path / "X", dtype, "w+", shape=X.shape)
     stored[:] = X
@@ -94,7 +91,7 @@ def test_dtypes_and_layouts_in_turn(n_features, n, dtype, rng, tmp_path):
         X,
     ):
         before = given.copy()
-        assert is_as_network(predictor, w, given)
+        assert is_as_network(net, w, given)
         assert same_bits(given, before)
 
 
@@ -102,13 +99,13 @@ def test_results_and_parameters_belong_to_the_caller(rng):
     net = fm.Network([4, 8, 3])
     v, w = parameters(net, rng), parameters(net, rng)
     w.flags.writeable = False
-    X, predictor = features(net, 7, rng), Predictor(net)
-    first = predictor.predict(w, X)
+    X = features(net, 7, rng)
+    first = predictor.predict(net, w, X)
     kept = first.copy()
-    assert is_as_network(predictor, v, X)
+    assert is_as_network(net, v, X)
     assert same_bits(first, kept)
     assert first.flags.owndata
-    assert is_as_network(predictor, w, X)
+    assert is_as_network(net, w, X)
 
 
 # Threads, forks, copies -----------------------------------------------------------------------
@@ -117,7 +114,7 @@ def test_results_and_parameters_belong_to_the_caller(rng):
 @every_dtype
 def test_python_threads(dtype, rng):
     net = fm.Network([40, 300, 10], output="softmax", dtype=dtype)
-    predictor, sizes = Predictor(net), (1, 700, 3, 64, 1, 257, 8, 2000) * 4
+    sizes = (1, 700, 3, 64, 1, 257, 8, 2000) * 4
     work = [(parameters(net, rng), features(net, n, rng)) for n in sizes]
     expected = [net.predict(w, X) for w, X in work]
     before = sys.getswitchinterval()
@@ -125,16 +122,16 @@ def test_python_threads(dtype, rng):
     try:
         with ThreadPoolExecutor(8) as pool:
             for _ in range(5):
-                found = pool.map(lambda wX: predictor.predict(*wX), work)
+                found = pool.map(lambda wX: predictor.predict(net, *wX), work)
                 assert all(map(same_bits, found, expected))
     finally:
         sys.setswitchinterval(before)
 
 
-def exit_code_of_a_fork(predictor, w, X, expected):
+def exit_code_of_a_fork(net, w, X, expected):
     """Fork; return the child's exit code, 0 for the expected predictions."""
     process = multiprocessing.get_context("fork").Process(
-        target=lambda: sys.exit(not same_bits(predictor.predict(w, X), expected))
+        target=lambda: sys.exit(not same_bits(predictor.predict(net, w, X), expected))
     )
     process.start()
     process.join(20)
@@ -149,16 +146,16 @@ def forks():
     """Print the exit codes of children that are forked while another thread predicts."""
     rng, done = np.random.default_rng(0), threading.Event()
     net = fm.Network([40, 300, 10], output="softmax")
-    predictor, w, X = Predictor(net), parameters(net, rng), features(net, 3000, rng)
-    expected = predictor.predict(w, X)
+    w, X = parameters(net, rng), features(net, 3000, rng)
+    expected = predictor.predict(net, w, X)
 
     def compute():
         while not done.is_set():
-            predictor.predict(w, X)
+            predictor.predict(net, w, X)
 
     thread = threading.Thread(target=compute)
     thread.start()
-    codes = [exit_code_of_a_fork(predictor, w, X, expected) for _ in range(3)]
+    codes = [exit_code_of_a_fork(net, w, X, expected) for _ in range(3)]
     done.set()
     thread.join()
     print(json.dumps(codes))
@@ -169,20 +166,23 @@ def test_forked_while_another_thread_predicts():
     assert run_child("-W", "ignore::DeprecationWarning", __file__, "forks") == [0, 0, 0]
 
 
-@pytest.mark.parametrize(
-    "copied", [copy.copy, copy.deepcopy, lambda p: pickle.loads(pickle.dumps(p))]
-)
-def test_copies_have_no_buffers(copied, rng):
-    net = fm.Network([30, 100, 3], output="softmax")
-    predictor, w, X = Predictor(net), parameters(net, rng), features(net, 900, rng)
-    new = len(pickle.dumps(predictor))
-    expected = predictor.predict(w, X)
-    assert len(pickle.dumps(predictor)) == new
-    twin = copied(predictor)
-    assert twin.net == net
-    with ThreadPoolExecutor(2) as pool:
-        found = pool.map(lambda p: p.predict(w, X), [predictor, twin] * 20)
-        assert all(same_bits(outputs, expected) for outputs in found)
+def test_networks_in_turn_and_at_once(rng):
+    nets = [fm.Network([30, k, 3], output=out) for k in (5, 100) for out in ("softmax", "tanh")] * 3
+    work = [(net, parameters(net, rng), features(net, 100 + k, rng)) for k, net in enumerate(nets)]
+    expected = [predictor.predict(*each) for each in work]
+    with ThreadPoolExecutor(6) as pool:
+        for _ in range(10):
+            found = pool.map(lambda each: predictor.predict(*each), work)
+            assert all(map(same_bits, found, expected))
+
+
+def test_shapes_that_do_not_fit(rng):
+    net = fm.Network([3, 2])
+    w = parameters(net, rng)
+    with pytest.raises(ValueError, match="X has 2 features, the network expects 3"):
+        predictor.predict(net, w, np.zeros((1, 2), np.float32))
+    with pytest.raises(ValueError, match=r"w has shape \(7,\), the network expects \(8,\)"):
+        predictor.predict(net, w[:-1], np.zeros((1, 3), np.float32))
 
 
 # Memory --------------------------------------------------------------------------------------
@@ -206,30 +206,31 @@ def test_few_rows_take_little_and_many_a_block(rng, traced):
     net = fm.Network([100, 200, 10], output="softmax", dtype="float64")
     w, X = parameters(net, rng), features(net, 20_000, rng)
     net.predict(w, X)  # compiled
-    predictor, before = Predictor(net), traced()
-    predictor.predict(w, X[:1])
+    predictor._idle.clear()
+    before = traced()
+    predictor.predict(net, w, X[:1])
     row = 2 * sum(workspace.row_stride(n, net.dtype) for n in net.widths) * 8
     assert traced() - before < 2 * row + scratch(net) + 50_000
-    predictor.predict(w, X)
+    predictor.predict(net, w, X)
     assert 8 * MEBIBYTE < traced() - before < 20 * MEBIBYTE + scratch(net)
-    predictor.predict(w, X[:1])
+    predictor.predict(net, w, X[:1])
     most = traced()
     for n in range(1, 1500):
-        predictor.predict(w, X[:n])
+        predictor.predict(net, w, X[:n])
     assert traced() - most < 100_000
 
 
-def test_many_threads_leave_no_more_buffers_than_cores(rng, traced):
+def test_many_threads_leave_few_buffers(rng, traced):
     net = fm.Network([100, 200, 10], output="softmax")
-    n_cores = numba.config.NUMBA_NUM_THREADS
     w, X = parameters(net, rng), features(net, 1024, rng)
     net.predict(w, X)  # compiled
-    one, predictor = Predictor(net), Predictor(net)
+    predictor._idle.clear()
     before = traced()
-    one.predict(w, X)
-    most = n_cores * (traced() - before) + MEBIBYTE
+    predictor.predict(net, w, X)
+    most = predictor._idle.maxlen * (traced() - before) + MEBIBYTE
+    predictor._idle.clear()
     before = traced()
-    n_threads = 4 * n_cores
+    n_threads = 4 * predictor._idle.maxlen
     together = threading.Barrier(n_threads)
 
     class Rows(np.ndarray):
@@ -241,7 +242,7 @@ def test_many_threads_leave_no_more_buffers_than_cores(rng, traced):
 
     rows = X.astype(np.float64).view(Rows)
     with ThreadPoolExecutor(n_threads) as pool:
-        list(pool.map(lambda _: predictor.predict(w, rows), range(n_threads)))
+        list(pool.map(lambda _: predictor.predict(net, w, rows), range(n_threads)))
     assert traced() - before < most
 
 

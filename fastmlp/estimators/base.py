@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import abstractmethod
 from typing import Any, ClassVar
@@ -41,8 +42,8 @@ def has_partial_fit(estimator: Any) -> bool:
 class BaseMLP(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Fitted):
     """A multi-layer perceptron with scikit-learn's interface.
 
-    Attributes that are fitted are replaced together, at the end of a fit: one that fails leaves
-    those of an earlier one.
+    A copy learns, and what it has learnt is taken over at the end: a fit that fails leaves an
+    earlier one as it was, and while one runs the earlier one serves.
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = CONSTRAINTS
@@ -142,21 +143,25 @@ class BaseMLP(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transformer
         n_epochs = 1 if incremental else int(self.max_iter)
         metadata = {"sample_weight": sample_weight}
         tasks = Tasks(self, n_epochs, {"X": X, "y": y, "metadata": metadata})
-        before = self.__dict__.copy()
-        earlier = before.get("_parameters") if self.warm_start or incremental else None
-        try:
-            with threads.limited(self.n_jobs):
-                self._learn(X, y, sample_weight, validation_data, incremental, classes, tasks)
-            tasks.end(lambda: self._fitted_at(self.parameters_, self._course, self.network_))
-        except BaseException:
-            # Not what scikit-learn's callbacks have put there meanwhile.
-            late = {name: value for name, value in self.__dict__.items() if "callback" in name}
-            self.__dict__ = {**before, **late}  # at once: other threads may be predicting
-            raise
-        if earlier is not None and earlier.flags.writeable:  # views of them stay such
-            earlier[:] = self._parameters
-            self._parameters = earlier
+        before, learner = self.__dict__.copy(), copy.copy(self)
+        with threads.limited(self.n_jobs):
+            learner._learn(X, y, sample_weight, validation_data, incremental, classes, tasks)
+        tasks.end(lambda: learner.__dict__)
+        learnt = learner.__dict__
+        if self.warm_start or incremental:
+            self._keep_views(learnt)
+        if "feature_names_in_" in before and "feature_names_in_" not in learnt:
+            del self.feature_names_in_
+        new = {name: value for name, value in learnt.items() if before.get(name) is not value}
+        self.__dict__.update(new)  # at once: other threads may be predicting
         return self
+
+    def _keep_views(self, learnt: dict[str, Any]) -> None:
+        """Have the parameters learnt where the earlier ones are: views of those stay such."""
+        earlier = self.__dict__.get("_parameters")
+        if earlier is not None and earlier.flags.writeable:
+            earlier[:] = learnt["_parameters"]
+            learnt["_parameters"] = earlier
 
     def _learn(
         self,

@@ -168,7 +168,10 @@ class _Watch:
         self.tasks.begin_epoch()
 
     def _fitted_at(self, w: np.ndarray) -> dict[str, Any]:
-        fitted: dict[str, Any] = self.estimator._fitted_at(w.copy(), self.course, self.problem.net)
+        """Return what makes a copy of the estimator one that is fitted so far."""
+        estimator = self.estimator
+        now = estimator._fitted_at(w.copy(), self.course, self.problem.net)
+        fitted: dict[str, Any] = {**estimator.__dict__, **now}
         return fitted
 
     def end(self, result: OptimizeResult) -> None:

@@ -11,12 +11,10 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fastmlp import sparse, threads, validation
-from fastmlp.estimators.constraints import FLOATS
+from fastmlp import predictor, threads, validation
 from fastmlp.estimators.parameters import Views, up_to
 from fastmlp.estimators.problem import Course
 from fastmlp.network import Network
-from fastmlp.predictor import Predictor
 
 
 class Fitted(BaseEstimator):
@@ -33,7 +31,6 @@ class Fitted(BaseEstimator):
     network_: Network
     _course: Course
     _parameters: np.ndarray
-    _predictor: Predictor
 
     def _fitted_at(self, w: np.ndarray, course: Course, network: Network) -> dict[str, Any]:
         """Return the fitted attributes for these parameters."""
@@ -41,7 +38,6 @@ class Fitted(BaseEstimator):
         return {
             **{f"{name}_": value for name, value in vars(course).items()},
             "_course": course,
-            "_predictor": Predictor(network),
             "network_": network,
             "_parameters": w,
             "n_layers_": len(network.widths),
@@ -100,23 +96,22 @@ class Fitted(BaseEstimator):
     def _outputs(self, X: Any) -> np.ndarray:
         """Return the network's outputs (n_samples, n_outputs) for X as users give it."""
         X = self._checked_features(X)
-        predictor, w = self._predictor, self._parameters
-        _require_fit(predictor.net, w, X)
         with threads.limited(self.n_jobs):
-            return predictor.predict(w, X)
+            return predictor.predict(self.network_, self._parameters, X)
 
     def _checked_features(self, X: Any) -> Any:
         """Return X, checked as scikit-learn does, but sooner where it is a plain array."""
         fitted = self.__dict__
         if "network_" not in fitted:
             check_is_fitted(self)
-        if type(X) is np.ndarray and X.dtype in FLOATS and "feature_names_in_" not in fitted:
+        is_plain = type(X) is np.ndarray and "feature_names_in_" not in fitted
+        if is_plain and X.dtype == self.network_.dtype:
             fits = X.ndim == 2 and X.shape[1] == self.n_features_in_ and len(X) > 0
             with np.errstate(over="ignore", invalid="ignore"):
                 if fits and math.isfinite(X.sum()):
                     return X
         X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
-        return sparse.rows(X) if sparse.is_sparse(X) else X
+        return validation.features(self.network_, X)
 
     def predict(self, X: Any) -> Any:
         """Predict using the multi-layer perceptron.
@@ -152,11 +147,9 @@ class Fitted(BaseEstimator):
             Where there is no such layer.
         """
         X = self._checked_features(X)
-        network, w = self.network_, self._parameters
-        _require_fit(network, w, X)
-        network = up_to(network, layer)
+        network, w = up_to(self.network_, layer), self._parameters
         with threads.limited(self.n_jobs):
-            return Predictor(network).predict(w[: network.n_params], X)
+            return predictor.predict(network, w[: network.n_params], X)
 
     def sample_gradients(self, X: Any, y: Any) -> np.ndarray:
         """Return the gradient of each sample's own loss, without the penalty, by backpropagation.
@@ -189,15 +182,3 @@ class Fitted(BaseEstimator):
     @abstractmethod
     def _decoded(self, outputs: np.ndarray) -> Any:
         """Return what outputs (n_samples, n_outputs) predict."""
-
-
-def _require_fit(network: Network, w: np.ndarray, X: Any) -> None:
-    """Raise ValueError where w or checked X is not of the network: kernels would read beyond them.
-
-    So it may be while other samples are being fitted, which is told by a callback or in a thread.
-    """
-    if X.shape[1] != network.widths[0] or w.shape != (network.n_params,):
-        raise ValueError(
-            f"X has {X.shape[1]} features, the network expects {network.widths[0]}: other samples "
-            "are being fitted"
-        )
