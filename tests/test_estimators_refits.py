@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.model_selection import train_test_split
 
 from cases_estimators import X_VAL, Y3, Y_VAL, X, Y, classifier, same_bits
 
@@ -64,3 +65,16 @@ def test_a_warm_start_that_fails_at_its_end_keeps_the_earlier_parameters(solver)
         model.set_callbacks(Failing()).fit(X, Y)
     assert model.parameters_ is parameters
     assert same_bits(parameters, expected)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_weights_that_leave_nothing(seed):
+    # What is left after the initial parameters have been drawn.
+    drawn = classifier(max_iter=1, random_state=seed, shuffle=False).fit(X, Y)._random_state
+    _, held_out = train_test_split(np.arange(len(X)), test_size=0.1, stratify=Y, random_state=drawn)
+    weights = np.ones(len(X))
+    weights[held_out] = 0
+    for given, use in ((weights, "validate"), (1 - weights, "train")):
+        message = f"validation_fraction=0.1 leaves only samples of weight 0 to {use} on"
+        with pytest.raises(ValueError, match=message):
+            classifier(early_stopping=True, random_state=seed).fit(X, Y, given)

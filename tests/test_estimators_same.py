@@ -352,7 +352,7 @@ def settings_of_estimators(draw: st.DrawFn) -> dict[str, Any]:
         "alpha": draw(st.sampled_from([0.0, 1e-4, 0.1, 3.0])),
         "batch_size": draw(st.just("auto") | st.integers(1, 40)),
         "learning_rate": draw(st.sampled_from(["constant", "invscaling", "adaptive"])),
-        "learning_rate_init": draw(st.sampled_from([1e-3, 1e-2, 0.05])),
+        "learning_rate_init": draw(st.sampled_from([1e-3, 1e-2])),  # outputs do not saturate
         "power_t": draw(st.floats(0, 1)),
         "max_iter": draw(st.integers(1, 6)),
         "shuffle": draw(st.booleans()),

@@ -152,7 +152,8 @@ class BaseMLP(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transformer
             self._keep_views(learnt)
         if "feature_names_in_" in before and "feature_names_in_" not in learnt:
             del self.feature_names_in_
-        new = {name: value for name, value in learnt.items() if before.get(name) is not value}
+        same = {name for name, value in before.items() if learnt.get(name) is value}
+        new = {name: value for name, value in learnt.items() if name not in same}
         self.__dict__.update(new)  # at once: other threads may be predicting
         return self
 

@@ -66,6 +66,12 @@ def resolve(
             "dataset."
         )
     weights_val = None if weights is None else weights[held_out]
+    for part, use in ((held_out, "validate"), (rows, "train")):
+        if weights is not None and not weights[part].any():
+            raise ValueError(
+                f"validation_fraction={estimator.validation_fraction!r} leaves only samples of "
+                f"weight 0 to {use} on"
+            )
     X_val, y_val = sparse.take(X, held_out), y[held_out]
     score = _score(estimator, network, sparse.as_given(X_val), y_val, weights_val)
     return rows, Validation(X_val, targets[held_out], weights_val, score)

@@ -16,7 +16,7 @@ def as_dense(y: Any) -> Any:
 
 def distinct(y: Any) -> np.ndarray:
     """Return the labels that occur in y, ascending."""
-    labels: np.ndarray = unique_labels(y) if y.dtype == object else np.unique(y)
+    labels: np.ndarray = np.unique(y) if y.dtype.kind in "biuf" else unique_labels(y)
     return labels
 
 
