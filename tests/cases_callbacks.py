@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import OptimizeResult
 
 from fastmlp.solvers import reports
-from fastmlp.solvers.reports import Callbacks, finished
+from fastmlp.solvers.reports import Callbacks, finished, warn_of
 
 N_STEPS = 4  # of an epoch
 
@@ -33,7 +33,9 @@ def drive(callback, epochs=3, loss=None, update=None, **further):
 
     def end(status, message):
         fun = losses[n_epochs - 1] if n_epochs else math.nan
-        return finished(state(fun), status, message, 3, callbacks)
+        result = finished(state(fun), status, message, callbacks)
+        warn_of(result, stacklevel=3)
+        return result
 
     why = None
     try:

@@ -4,12 +4,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from scipy.optimize import OptimizeResult
 
+import fastmlp as fm
 from cases_callbacks import N_STEPS, Interrupting, drive
 from fastmlp.callbacks import Callback, EarlyStopping
-from fastmlp.solvers import reports
-from fastmlp.solvers.reports import Callbacks, finished
+from fastmlp.solvers.reports import Callbacks
 
 
 class Recorder(Callback):
@@ -238,12 +237,10 @@ def test_errors_at_the_end_keep_no_other_from_its_own(error):
 
 def test_the_end_comes_before_the_warning():
     """Which is an error, here and elsewhere."""
-    recorder = Recorder()
-    callbacks = Callbacks(recorder)
-    callbacks.start(OptimizeResult(nit=0, n_epochs=0))
-    with pytest.raises(RuntimeWarning, match=r"Diverged\."):
-        finished(OptimizeResult(), reports.DIVERGED, "Diverged.", 1, callbacks)
-    assert (recorder.result.status, recorder.result.message) == (3, "Diverged.")
+    recorder, net = Recorder(), fm.Network([1, 1], output="exp", loss="squared_error")
+    with pytest.raises(RuntimeWarning, match=r"^Diverged after 0 updates"):
+        fm.sgd(net, [[1e3]], [0.0], [1.0, 1.0], callback=recorder)
+    assert recorder.result.status == 3
 
 
 def test_two_runs():
