@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from fastmlp import evaluate, initializers, losses, validation
 from fastmlp.kernels import activations
-
-
-class _Layer(NamedTuple):
-    weights: slice
-    shape: tuple[int, int]
-    biases: slice
+from fastmlp.layout import layout
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -151,15 +145,8 @@ class Network:
     @property
     def n_params(self) -> int:
         """The length of the parameter vector."""
-        return sum(n_in * n_out + self.bias * n_out for n_in, n_out in pairwise(self.widths))
-
-    def _layers(self) -> Iterator[_Layer]:
-        start = 0
-        for n_in, n_out in pairwise(self.widths):
-            middle = start + n_in * n_out
-            stop = middle + self.bias * n_out
-            yield _Layer(slice(start, middle), (n_in, n_out), slice(middle, stop))
-            start = stop
+        n: int = layout(self.widths, self.bias)[-1].biases.stop
+        return n
 
     def weights(self, w: np.ndarray) -> list[np.ndarray]:
         """Return the weights of each layer as views into w.
@@ -174,7 +161,9 @@ class Network:
         list of ndarray of shape (n_{l-1}, n_l)
         """
         flat = self._flat(w)
-        return [flat[layer.weights].reshape(layer.shape) for layer in self._layers()]
+        return [
+            flat[layer.weights].reshape(layer.shape) for layer in layout(self.widths, self.bias)
+        ]
 
     def biases(self, w: np.ndarray) -> list[np.ndarray]:
         """Return the biases of each layer as views into w; an empty list without biases.
@@ -188,7 +177,7 @@ class Network:
         list of ndarray of shape (n_l,)
         """
         flat = self._flat(w)
-        return [flat[layer.biases] for layer in self._layers()] if self.bias else []
+        return [flat[layer.biases] for layer in layout(self.widths, self.bias)] if self.bias else []
 
     def _flat(self, w: np.ndarray) -> np.ndarray:
         if not isinstance(w, np.ndarray):
@@ -231,7 +220,7 @@ class Network:
             validation.one_of("scheme", scheme, initializers.NAMES)
         generator = validation.generator(rng)
         w = np.zeros(self.n_params, self.dtype)
-        for layer, activation in zip(self._layers(), self.activations, strict=True):
+        for layer, activation in zip(layout(self.widths, self.bias), self.activations, strict=True):
             chosen = scheme or initializers.suited_to(activation)
             w[layer.weights] = initializers.draw(generator, chosen, layer.shape)
         return w

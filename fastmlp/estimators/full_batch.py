@@ -156,16 +156,19 @@ class _Watch:
             loss, score = held_out = self.holdout.evaluate(state.x)
             course.validate(loss, score)
         self.history.append(course.loss, alpha, state.history.seconds[-1], *held_out)
-        shown = self._state(state.x, course.loss, state.nit)
-        if self.callbacks:
-            shown.estimator = self.estimator._as_fitted(state.x, course, self.problem.net)
-        # An iteration is an update, and an epoch.
-        reasons = self.callbacks.steps(shown), self.callbacks.epoch_end(shown)
-        reason = reasons[0] if reasons[1] is None else reasons[1]
+        reason = self._told(state) if self.callbacks else None
         asked = self.tasks.end_epoch(lambda: self._fitted_at(state.x))
         if reason is not None or asked:
             raise StopIteration(reason or "A callback has asked for it.")
         self.tasks.begin_epoch()
+
+    def _told(self, state: OptimizeResult) -> str | None:
+        """Tell the callbacks of an iteration; return why to stop, or None."""
+        shown = self._state(state.x, self.course.loss, state.nit)
+        shown.estimator = self.estimator._as_fitted(state.x, self.course, self.problem.net)
+        # An iteration is an update, and an epoch.
+        reasons = self.callbacks.steps(shown), self.callbacks.epoch_end(shown)
+        return reasons[0] if reasons[1] is None else reasons[1]
 
     def _fitted_at(self, w: np.ndarray) -> dict[str, Any]:
         """Return what makes a copy of the estimator one that is fitted so far."""
