@@ -1,5 +1,8 @@
 """What fits of an estimator that has been fitted before leave of it, meanwhile and at their end."""
 
+import sys
+import threading
+
 import numpy as np
 import pytest
 from sklearn.model_selection import train_test_split
@@ -26,6 +29,35 @@ def test_the_earlier_fit_serves_while_another_one_runs():
     assert list(model.classes_) == ["a", "b", "c"]
     assert model.n_features_in_ == 2
     assert model.predict(X[:, :2]).shape == Y.shape
+
+
+def test_threads_see_one_fit_or_the_next():
+    """The labels and the parameters of a prediction are of the same fit."""
+    model, done, wrong = classifier(max_iter=1).fit(X, Y), threading.Event(), []
+    known = {2: {"no", "yes"}, 3: {"a", "b", "c"}}
+
+    def look():
+        while not done.is_set():
+            proba, labels = model.predict_proba(X), set(model.predict(X))
+            if not np.allclose(proba.sum(axis=1), 1) or not any(
+                labels <= k for k in known.values()
+            ):
+                wrong.append((proba.shape, labels))
+
+    threads = [threading.Thread(target=look) for _ in range(3)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for thread in threads:
+            thread.start()
+        for k in range(40):
+            model.fit(X, Y if k % 2 else Y3)
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+        sys.setswitchinterval(before)
+    assert not wrong
 
 
 def test_the_best_parameters_are_no_views_of_those_that_go_on():

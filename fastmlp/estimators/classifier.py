@@ -342,15 +342,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _encoded(self, y: Any, dtype: Any) -> np.ndarray:
         return self._labels.encode(y, dtype)
 
-    def _decoded(self, outputs: np.ndarray) -> Any:
-        return self._labels.decode(outputs)
+    def _decoded(self, outputs: np.ndarray, fitted: dict[str, Any]) -> Any:
+        return fitted["_labels"].decode(outputs)
 
     def _default_score(
         self, outputs: np.ndarray, y: Any, sample_weight: np.ndarray | None
     ) -> float:
         if not np.isfinite(outputs).all():
             return np.nan
-        return accuracy(self._decoded(outputs), y, sample_weight)
+        return accuracy(self._decoded(outputs, self.__dict__), y, sample_weight)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probability estimates.
@@ -364,8 +364,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         ndarray of shape (n_samples, n_classes)
             In the order of `classes_`; of multilabel targets the probability of each label.
         """
-        outputs = self._outputs(X)
-        return self._labels.probabilities(outputs)
+        fitted = self._now()
+        labels: Labels = fitted["_labels"]
+        return labels.probabilities(self._outputs(X, fitted))
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Return the log of probability estimates.

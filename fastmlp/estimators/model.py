@@ -93,25 +93,29 @@ class Fitted(BaseEstimator):
             )
         return network
 
-    def _outputs(self, X: Any) -> np.ndarray:
-        """Return the network's outputs (n_samples, n_outputs) for X as users give it."""
-        X = self._checked_features(X)
-        with threads.limited(self.n_jobs):
-            return predictor.predict(self.network_, self._parameters, X)
-
-    def _checked_features(self, X: Any) -> Any:
-        """Return X, checked as scikit-learn does, but sooner where it is a plain array."""
-        fitted = self.__dict__
-        if "network_" not in fitted:
+    def _now(self) -> dict[str, Any]:
+        """Return the attributes of one fit, while another thread may be replacing them."""
+        if "network_" not in self.__dict__:
             check_is_fitted(self)
-        is_plain = type(X) is np.ndarray and "feature_names_in_" not in fitted
-        if is_plain and X.dtype == self.network_.dtype:
-            fits = X.ndim == 2 and X.shape[1] == self.n_features_in_ and len(X) > 0
+        return self.__dict__.copy()
+
+    def _outputs(self, X: Any, fitted: dict[str, Any]) -> np.ndarray:
+        """Return the network's outputs (n_samples, n_outputs) for X as users give it."""
+        network = fitted["network_"]
+        X = self._checked_features(X, network)
+        with threads.limited(self.n_jobs):
+            return predictor.predict(network, fitted["_parameters"], X)
+
+    def _checked_features(self, X: Any, network: Network) -> Any:
+        """Return X, checked as scikit-learn does, but sooner where it is a plain array."""
+        is_plain = type(X) is np.ndarray and "feature_names_in_" not in self.__dict__
+        if is_plain and X.dtype == network.dtype:
+            fits = X.ndim == 2 and X.shape[1] == network.widths[0] and len(X) > 0
             with np.errstate(over="ignore", invalid="ignore"):
                 if fits and math.isfinite(X.sum()):
                     return X
         X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
-        return validation.features(self.network_, X)
+        return validation.features(network, X)
 
     def predict(self, X: Any) -> Any:
         """Predict using the multi-layer perceptron.
@@ -126,7 +130,8 @@ class Fitted(BaseEstimator):
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
             The predicted classes or values; of labels that were fitted as a sparse matrix one.
         """
-        return self._decoded(self._outputs(X))
+        fitted = self._now()
+        return self._decoded(self._outputs(X, fitted), fitted)
 
     def hidden_activations(self, X: Any, layer: int = -1) -> np.ndarray:
         """Return what the units of a hidden layer give.
@@ -146,8 +151,9 @@ class Fitted(BaseEstimator):
         ValueError
             Where there is no such layer.
         """
-        X = self._checked_features(X)
-        network, w = up_to(self.network_, layer), self._parameters
+        fitted = self._now()
+        X = self._checked_features(X, fitted["network_"])
+        network, w = up_to(fitted["network_"], layer), fitted["_parameters"]
         with threads.limited(self.n_jobs):
             return predictor.predict(network, w[: network.n_params], X)
 
@@ -180,5 +186,5 @@ class Fitted(BaseEstimator):
         """Return checked targets as the network takes them."""
 
     @abstractmethod
-    def _decoded(self, outputs: np.ndarray) -> Any:
-        """Return what outputs (n_samples, n_outputs) predict."""
+    def _decoded(self, outputs: np.ndarray, fitted: dict[str, Any]) -> Any:
+        """Return what outputs (n_samples, n_outputs) predict, by the attributes of their fit."""

@@ -273,7 +273,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         targets: np.ndarray = y.reshape(len(y), -1)
         return targets
 
-    def _decoded(self, outputs: np.ndarray) -> np.ndarray:
+    def _decoded(self, outputs: np.ndarray, fitted: dict[str, Any]) -> np.ndarray:
         return outputs[:, 0] if outputs.shape[1] == 1 else outputs
 
     def _default_score(
@@ -281,4 +281,4 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     ) -> float:
         if not np.isfinite(outputs).all():
             return np.nan
-        return r2(self._decoded(outputs), y, sample_weight)
+        return r2(self._decoded(outputs, self.__dict__), y, sample_weight)
