@@ -46,15 +46,16 @@ def _layer() -> str:
 def workers() -> Iterator[int]:
     """Give the number of threads to use, for as long as the block runs."""
     n_threads = numba.get_num_threads()
+    lock = _workqueue_lock  # a child that is forked within the block has another
     if n_threads == 1 or _lost_threads:
         yield 1
     elif _layer() != "workqueue":
         yield n_threads
-    elif _workqueue_lock.acquire(blocking=False):
+    elif lock.acquire(blocking=False):
         try:
             yield n_threads
         finally:
-            _workqueue_lock.release()
+            lock.release()
     else:
         yield 1
 
