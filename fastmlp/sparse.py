@@ -75,6 +75,11 @@ def rows(X: Any) -> SparseRows:
     return X if isinstance(X, SparseRows) else SparseRows(X)
 
 
+def by_rows(X: Any) -> Any:
+    """Return the rows of what `is_sparse`, and anything else as it is."""
+    return rows(X) if is_sparse(X) else X
+
+
 def is_ready(X: Features, dtype: np.dtype[Any]) -> TypeGuard[np.ndarray]:
     """Return whether kernels can read X as it is: dense, of this dtype and in C order."""
     return isinstance(X, np.ndarray) and X.dtype == dtype and X.flags.c_contiguous

@@ -15,6 +15,7 @@ from fastmlp.kernels import activations, batch, dropout, rules, stored, tangent,
 from fastmlp.kernels.jit import address_of
 from fastmlp.kernels.losses import is_elementwise, takes_z
 from fastmlp.kernels.tile import ROWS, VECTOR_BYTES, VECTORS
+from fastmlp.layout import layout
 
 if TYPE_CHECKING:
     from fastmlp.network import Network
@@ -86,20 +87,18 @@ def row_stride(n: int, dtype: np.dtype[Any]) -> int:
 def _layer_table(net: Network, n_rows: int) -> tuple[np.ndarray, int]:
     """Return the kernels' description of the layers and the size of all their outputs."""
     table = np.empty((net.n_layers, batch.N_LAYER_COLUMNS), np.int64)
-    parameter, output = 0, 0
+    output = 0
     a_offset, a_stride = 0, row_stride(net.widths[0], net.dtype)
-    for row, n_in, n_out, activation in zip(
-        table, net.widths, net.widths[1:], net.activations, strict=False
-    ):
-        bias = parameter + n_in * n_out if net.bias else -1
-        z_stride = row_stride(n_out, net.dtype)
+    layers = layout(net.widths, net.bias)
+    for row, layer, activation in zip(table, layers, net.activations, strict=True):
+        bias = layer.biases.start if net.bias else -1
+        z_stride = row_stride(layer.shape[1], net.dtype)
         row[:] = (
-            n_in, n_out, parameter, bias, activations.CODES[activation], 0,
+            *layer.shape, layer.weights.start, bias, activations.CODES[activation], 0,
             a_offset, a_stride, output, z_stride,
         )  # fmt: skip
         a_offset, a_stride = output, z_stride
         output += n_rows * z_stride
-        parameter += n_in * n_out + (n_out if net.bias else 0)
     return table, output
 
 

@@ -150,8 +150,8 @@ class BaseMLP(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transformer
         learnt = learner.__dict__
         if self.warm_start or incremental:
             self._keep_views(learnt)
-        if "feature_names_in_" in before and "feature_names_in_" not in learnt:
-            del self.feature_names_in_
+        for name in before.keys() - learnt.keys():  # the names of features, where there are none
+            self.__dict__.pop(name, None)
         same = {name for name, value in before.items() if learnt.get(name) is value}
         new = {name: value for name, value in learnt.items() if name not in same}
         self.__dict__.update(new)  # at once: other threads may be predicting
@@ -182,8 +182,7 @@ class BaseMLP(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transformer
         earlier = None if is_new else self.network_
         widths = (X.shape[1], *hidden_widths, self._n_outputs(y))
         network = architecture(self, widths, X.dtype, earlier)
-        if sparse.is_sparse(X):
-            X = sparse.rows(X)
+        X = sparse.by_rows(X)
         targets = validation.truth(network, self._encoded(y, network.dtype), X.shape[0])
         random_state = check_random_state(self.random_state)
         w = initial(network, self.activation, random_state) if is_new else self.parameters_

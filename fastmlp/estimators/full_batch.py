@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp.estimators.problem import NON_FINITE, Course, Problem, callbacks_of, warn
 from fastmlp.estimators.rules import DIRECTIONS
+from fastmlp.estimators.watch import ASKED, Watch, obey_interrupt
 from fastmlp.objective import Objective
 from fastmlp.solvers.gradient_descent import descend
 from fastmlp.solvers.holdout import Holdout
@@ -18,7 +18,6 @@ from fastmlp.solvers.minimize import minimized
 from fastmlp.solvers.reports import (
     DIVERGED,
     FAILED,
-    INTERRUPTED,
     OUT_OF_ITERATIONS,
     Callbacks,
     History,
@@ -87,11 +86,8 @@ def minimise(
     watch.end(result)
     if result.status == DIVERGED:
         raise ValueError(NON_FINITE)
-    if result.status == INTERRUPTED:
-        if result.nit == 0:
-            raise KeyboardInterrupt
-        warn("Training interrupted by user.")
-    elif failure is not None:
+    obey_interrupt(result)
+    if failure is not None:
         text = _not_converged(estimator, result.nit, *failure)
         warn(text, ConvergenceWarning)
     course.n_iter = result.nit
@@ -119,11 +115,11 @@ def _not_converged(estimator: Any, nit: int, status: int, why: str) -> str:
     )
 
 
-class _Watch:
-    """What is called after each iteration: follows the course, and shows it."""
+class _Watch(Watch):
+    """What the solvers call after each iteration, which tells the callbacks as well."""
 
     def __init__(self, estimator: Any, problem: Problem, course: Course, tasks: Tasks) -> None:
-        self.estimator, self.problem, self.course, self.tasks = estimator, problem, course, tasks
+        super().__init__(estimator, problem, course, tasks)
         self.callbacks = Callbacks(callbacks_of(estimator))
         validation, net = problem.validation, problem.net
         self.names = ["loss", "step", "seconds"]
@@ -144,38 +140,26 @@ class _Watch:
 
     def __call__(self, state: OptimizeResult) -> None:
         """Record an iteration; raise StopIteration if it is to be the last."""
-        course = self.course
-        course.n_iter = state.nit
-        course.loss = self.shown(state.fun, state.x)
-        course.loss_curve.append(course.loss)
-        if self.estimator.verbose:
-            sys.stdout.write(f"Iteration {state.nit}, loss = {course.loss:.8f}\n")
+        self.record(state.nit, self.shown(state.fun, state.x))
         alpha = state.history.get("alpha", [math.nan])[-1]
         held_out: tuple[float, ...] = ()
         if self.holdout is not None:
             loss, score = held_out = self.holdout.evaluate(state.x)
-            course.validate(loss, score)
-        self.history.append(course.loss, alpha, state.history.seconds[-1], *held_out)
+            self.course.validate(loss, score)
+        self.history.append(self.course.loss, alpha, state.history.seconds[-1], *held_out)
         reason = self._told(state) if self.callbacks else None
-        asked = self.tasks.end_epoch(lambda: self._fitted_at(state.x))
+        asked = self.end_task(state.x)
         if reason is not None or asked:
-            raise StopIteration(reason or "A callback has asked for it.")
+            raise StopIteration(reason or ASKED)
         self.tasks.begin_epoch()
 
     def _told(self, state: OptimizeResult) -> str | None:
         """Tell the callbacks of an iteration; return why to stop, or None."""
         shown = self._state(state.x, self.course.loss, state.nit)
-        shown.estimator = self.estimator._as_fitted(state.x, self.course, self.problem.net)
+        shown.estimator = self.fitted_so_far(state.x)
         # An iteration is an update, and an epoch.
         reasons = self.callbacks.steps(shown), self.callbacks.epoch_end(shown)
         return reasons[0] if reasons[1] is None else reasons[1]
-
-    def _fitted_at(self, w: np.ndarray) -> dict[str, Any]:
-        """Return what makes a copy of the estimator one that is fitted so far."""
-        estimator = self.estimator
-        now = estimator._fitted_at(w.copy(), self.course, self.problem.net)
-        fitted: dict[str, Any] = {**estimator.__dict__, **now}
-        return fitted
 
     def end(self, result: OptimizeResult) -> None:
         """Tell the callbacks how it has ended."""

@@ -11,6 +11,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, validate_data
 
 from fastmlp import sparse
+from fastmlp.estimators.constraints import FLOATS
 from fastmlp.estimators.labels import as_dense
 from fastmlp.estimators.problem import Course, Score, Validation
 
@@ -84,19 +85,14 @@ def _given(
         raise ValueError("X_val is provided, but y_val was not provided.")
     if X_val is None:
         raise ValueError("y_val is provided, but X_val was not provided.")
-    X_val = validate_data(
-        estimator, X_val, accept_sparse=["csr", "csc"], reset=False,
-        dtype=(np.float64, np.float32),
-    )  # fmt: skip
+    X_val = validate_data(estimator, X_val, accept_sparse=["csr", "csc"], reset=False, dtype=FLOATS)
     y_val = estimator._checked_validation_targets(y_val)
     check_consistent_length(X_val, y_val)
     if sample_weight is not None:
         sample_weight = _check_sample_weight(sample_weight, X_val, dtype=np.float64)
     score = _score(estimator, network, X_val, y_val, sample_weight)
     targets = estimator._encoded(y_val, network.dtype)
-    if sparse.is_sparse(X_val):
-        X_val = sparse.rows(X_val)
-    return Validation(X_val, targets, sample_weight, score)
+    return Validation(sparse.by_rows(X_val), targets, sample_weight, score)
 
 
 def _score(estimator: Any, network: Network, X: Any, y: Any, weights: np.ndarray | None) -> Score:

@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +75,7 @@ class Problem:
         """How many samples there are to train on."""
         return self.X.shape[0] if self.rows is None else len(self.rows)
 
-    @property
+    @cached_property
     def total_weight(self) -> float:
         """The sum of the weights of the samples to train on."""
         if self.weights is None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp.solvers.orders import Order
-from fastmlp.solvers.step_sizes import Schedule, StepSizes
+from fastmlp.solvers.step_sizes import StepSizes
 
 
-class LearningRate(Schedule, StepSizes):
+class LearningRate(StepSizes):
     """The same step size at each update, until it is set anew.
 
     Attributes
@@ -16,40 +16,12 @@ class LearningRate(Schedule, StepSizes):
     value : float
     """
 
-    name = "learning_rate"
-
     def __init__(self, value: float) -> None:
         self.value = value
-
-    def begin(self) -> LearningRate:
-        """Return itself: who sets it keeps it."""
-        return self
-
-    def sizes(self, k: np.ndarray) -> np.ndarray:
-        """Return the step sizes of updates k, as things stand."""
-        return np.full(len(k), self.value)
 
     def steps(self, start: int, stop: int) -> np.ndarray:
         """Return the step sizes of updates start .. stop - 1, as things stand."""
         return np.full(stop - start, self.value)
-
-
-class Continued(Schedule):
-    """A schedule that goes on in a run from where an earlier one left it.
-
-    Parameters
-    ----------
-    steps : StepSizes
-    """
-
-    name = "continued"
-
-    def __init__(self, steps: StepSizes) -> None:
-        self._steps = steps
-
-    def begin(self) -> StepSizes:
-        """Return the step sizes as they stand."""
-        return self._steps
 
 
 class ShuffledByState(Order):

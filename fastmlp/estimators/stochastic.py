@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +11,11 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp.estimators.problem import NON_FINITE, Course, Problem, callbacks_of, warn
-from fastmlp.estimators.rates import Continued, LearningRate, ShuffledByState
+from fastmlp.estimators.rates import LearningRate, ShuffledByState
 from fastmlp.estimators.rules import RATED, rule_of
+from fastmlp.estimators.watch import ASKED, Watch, obey_interrupt
 from fastmlp.solvers import schedules
-from fastmlp.solvers.reports import DIVERGED, DONE, INTERRUPTED
+from fastmlp.solvers.reports import DIVERGED, DONE
 from fastmlp.solvers.trainers import BatchTrainer
 from fastmlp.solvers.training import Run, Settings
 from fastmlp.solvers.updates import Updates
@@ -137,10 +137,7 @@ def minimise(
     optimizer.state = run.trainer.state
     if result.status == DIVERGED:
         watch.diverge()
-    if result.status == INTERRUPTED:
-        if result.nit == n_before:
-            raise KeyboardInterrupt
-        warn("Training interrupted by user.")
+    obey_interrupt(result, n_before)
     if result.status == DONE and not incremental:
         warn(
             f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) reached and the "
@@ -189,7 +186,7 @@ def _settings(
         reduction="mean",
         batch_size=batch_size,
         per_sample=False,
-        step=watch.rate if optimizer.steps is None else Continued(optimizer.steps),
+        step=watch.rate if optimizer.steps is None else optimizer.steps,
         epochs=1 if incremental else estimator.max_iter,
         order=ShuffledByState(n, random_state) if estimator.shuffle else "sequential",
         sample_weight=problem.weights,
@@ -207,8 +204,8 @@ def _settings(
     )
 
 
-class _Watch:
-    """A callback of the solver: follows the course, shows it, and ends it in time."""
+class _Watch(Watch):
+    """A callback of the solver, which ends the run in time as well."""
 
     def __init__(
         self,
@@ -219,8 +216,8 @@ class _Watch:
         tasks: Tasks,
         incremental: bool,
     ) -> None:
-        self.estimator, self.problem, self.course = estimator, problem, course
-        self.optimizer, self.tasks = optimizer, tasks
+        super().__init__(estimator, problem, course, tasks)
+        self.optimizer = optimizer
         self.stops_early = estimator.early_stopping and problem.validation is not None
         self.incremental, self.others = incremental, callbacks_of(estimator)
         self.n_updates = 1  # in an epoch
@@ -232,14 +229,11 @@ class _Watch:
         self._penalty = self.problem.penalty(state.x)
         self.tasks.begin_epoch()
 
-    def on_epoch_end(self, state: OptimizeResult) -> object:
+    def on_epoch_end(self, state: OptimizeResult) -> None:
         """Record the epoch; raise StopIteration if it is to be the last."""
         course, optimizer = self.course, self.optimizer
-        course.n_iter += 1
         course.t += self.problem.n_samples
-        course.loss = np.float64(self._loss(state))
-        course.loss_curve.append(course.loss)
-        self._say(f"Iteration {course.n_iter}, loss = {course.loss:.8f}")
+        self.record(course.n_iter + 1, self._loss(state))
         if self.problem.validation is not None:
             has_better_score = self._score(state)
         improved = has_better_score if self.stops_early else self._has_lower_loss()
@@ -250,14 +244,13 @@ class _Watch:
             reason = self._end_or_slow_down()
         optimizer.learning_rate = self.rate.value
         if self.others:
-            state.estimator = self.estimator._as_fitted(state.x, course, self.problem.net)
-        asked = self.tasks.end_epoch(lambda: self._fitted_at(state.x))
+            state.estimator = self.fitted_so_far(state.x)
+        asked = self.end_task(state.x)
         if reason is not None:
             raise StopIteration(reason)
         if asked:
-            raise StopIteration("A callback has asked for it.")
+            raise StopIteration(ASKED)
         self.tasks.begin_epoch()
-        return None
 
     def diverge(self) -> None:
         """End with the parameters of the best epoch; raise ValueError where there are none."""
@@ -284,18 +277,11 @@ class _Watch:
         loss = state.fun / problem.outputs_averaged + n * penalty / problem.total_weight
         return float(loss)
 
-    def _fitted_at(self, w: np.ndarray) -> dict[str, Any]:
-        """Return what makes a copy of the estimator one that is fitted so far."""
-        estimator = self.estimator
-        now = estimator._fitted_at(w.copy(), self.course, self.problem.net)
-        fitted: dict[str, Any] = {**estimator.__dict__, **now}
-        return fitted
-
     def _score(self, state: OptimizeResult) -> bool:
         """Record the validation; return whether the score is better by more than tol."""
         history, best = state.history, self.course.best_validation_score
         score = float(history.validation_score[-1])
-        self._say(f"Validation score: {score:f}")
+        self.say(f"Validation score: {score:f}")
         if self.course.validate(float(history.validation_loss[-1]), score) and self.stops_early:
             self.optimizer.best = state.x.copy()
         return bool(score >= best + self.estimator.tol)  # NaN is not
@@ -332,12 +318,8 @@ class _Watch:
         else:
             self.rate.value /= ADAPTIVE_DIVISOR
             self.optimizer.no_improvement = 0
-            self._say(f"{message} Setting learning rate to {self.rate.value:f}")
+            self.say(f"{message} Setting learning rate to {self.rate.value:f}")
             return None
-        self._say(message)
+        self.say(message)
         self.optimizer.has_stopped = self.stops_early and self.incremental
         return message
-
-    def _say(self, line: str) -> None:
-        if self.estimator.verbose:
-            sys.stdout.write(f"{line}\n")

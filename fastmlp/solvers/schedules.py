@@ -338,11 +338,12 @@ def resolve(step: Any) -> StepSizes:
 
     Parameters
     ----------
-    step : float, schedule or callable
+    step : float, schedule, callable or StepSizes
         A callable of the update number must return a finite number, not negative. It is asked once
-        for each, in order; for k = 0 more often where it has a warm-up.
+        for each, in order; for k = 0 more often where it has a warm-up. StepSizes go on as they
+        stand.
     """
-    return _schedule("step", step).begin()
+    return step if isinstance(step, StepSizes) else _schedule("step", step).begin()
 
 
 def _count(name: str, value: object, least: int = 1) -> int:
