@@ -31,6 +31,7 @@ from cases import (
     run_child,
     same_bits,
 )
+from cases_runs import exit_code_of_a_fork
 from fastmlp import workspace
 from fastmlp.kernels import batch
 from fastmlp.solvers import trainers
@@ -294,22 +295,6 @@ def shared_out():
     return results
 
 
-def exit_code_of_a_fork(results, expected):
-    """Fork; return the child's exit code: 0 for the expected results, negative for a signal."""
-
-    def child():
-        if results() != expected:
-            sys.exit("other bits")
-
-    process = multiprocessing.get_context("fork").Process(target=child)
-    process.start()
-    process.join(120)
-    if process.exitcode is None:
-        process.kill()
-        return "hangs"
-    return process.exitcode
-
-
 def two_threads():
     """Print whether calls from two Python threads at once return the right bits."""
     results = shared_out()
@@ -323,12 +308,13 @@ def forks():
     """Print the exit codes of children that are forked after parallel work, and during it."""
     results = shared_out()
     expected = results()
-    codes = [exit_code_of_a_fork(results, expected)]
+    codes = [exit_code_of_a_fork(results, expected, 120)]
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(lambda: [results() for _ in range(20)])
-        codes += [exit_code_of_a_fork(results, expected) for _ in range(3)]
+        codes += [exit_code_of_a_fork(results, expected, 120) for _ in range(3)]
         found = future.result()
-    codes.append(exit_code_of_a_fork(lambda: exit_code_of_a_fork(results, expected), 0))
+    nested = exit_code_of_a_fork(lambda: exit_code_of_a_fork(results, expected, 120), 0, 120)
+    codes.append(nested)
     right = found.count(expected) + (results() == expected)
     print(json.dumps({"layer": numba.threading_layer(), "right": right, "codes": codes}))
 
@@ -353,7 +339,7 @@ def forks_after_others():
         fill(np.zeros(1000))
     # Only the children know the result: two must agree, whatever the parent has done.
     reader, writer = multiprocessing.Pipe(duplex=False)
-    codes = [exit_code_of_a_fork(lambda: writer.send(results()), None) for _ in range(2)]
+    codes = [exit_code_of_a_fork(lambda: writer.send(results()), None, 120) for _ in range(2)]
     found = [reader.recv() for _ in codes if reader.poll(0)]
     print(json.dumps({"codes": codes, "right": found.count(results())}))
 

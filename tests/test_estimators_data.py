@@ -1,7 +1,5 @@
 """What data the estimators take, and that they neither change nor copy them."""
 
-import tracemalloc
-
 import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
@@ -18,6 +16,7 @@ from cases_estimators import (
     regressor,
     same_bits,
 )
+from cases_runs import peak_of
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn.exceptions.ConvergenceWarning", "ignore:Got `batch_size`:UserWarning"
@@ -71,16 +70,6 @@ def big(kind, folder):
         return view
     np.save(folder / "big.npy", BIG)
     return np.load(folder / "big.npy", mmap_mode="r")
-
-
-def peak_of(call):
-    """Return the most memory (in bytes) allocated during a call."""
-    tracemalloc.start()
-    try:
-        call()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("kind", ["C", "float64", "Fortran", "read-only", "memory map"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import multiprocessing
 import os
 import pickle
 import sys
@@ -27,6 +26,7 @@ from cases import (
     small_network,
 )
 from cases_curves import Case, case_of, every_result, mixed_case, sample_weight
+from cases_runs import exit_code_of_a_fork
 from fastmlp import workspace
 from fastmlp.kernels import batch
 
@@ -200,20 +200,6 @@ def test_python_threads(rng):
         sys.setswitchinterval(before)
 
 
-def exit_code_of_a_fork(objective, w, expected):
-    """Fork; return the child's exit code, 0 for the expected value."""
-    process = multiprocessing.get_context("fork").Process(
-        target=lambda: sys.exit(objective.value(w) != expected)
-    )
-    process.start()
-    process.join(20)
-    if process.exitcode is None:
-        process.kill()
-        process.join()
-        return "hangs"
-    return process.exitcode
-
-
 def forks():
     """Print the exit codes of children that are forked while another thread computes."""
     case = mixed_case(np.random.default_rng(0), n=10_000)
@@ -226,7 +212,7 @@ def forks():
 
     thread = threading.Thread(target=compute)
     thread.start()
-    codes = [exit_code_of_a_fork(objective, case.w, expected) for _ in range(2)]
+    codes = [exit_code_of_a_fork(lambda: objective.value(case.w), expected) for _ in range(2)]
     done.set()
     thread.join()
     print(json.dumps(codes))

@@ -7,7 +7,6 @@ import importlib.resources
 import inspect
 import os
 import re
-import tracemalloc
 from itertools import pairwise
 
 import numba
@@ -16,6 +15,7 @@ import pytest
 
 import fastmlp as fm
 from cases import run_child
+from cases_runs import MEBIBYTE, peak_of
 from fastmlp import workspace
 from fastmlp.solvers import orders, trainers, training
 
@@ -210,18 +210,6 @@ def test_blocks_in_threads_and_forks(code, layer):
 
 
 # Memory --------------------------------------------------------------------------------------
-
-MEBIBYTE = 2**20
-
-
-def peak_of(function):
-    """Bytes at the highest point of a call; NumPy reports what it allocates."""
-    tracemalloc.start()
-    try:
-        function()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 def calls(net, w, X, y):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import sys
 import threading
@@ -16,10 +15,10 @@ import pytest
 
 import fastmlp as fm
 from cases import DTYPES, parameters, run_child, same_bits
+from cases_runs import MEBIBYTE, exit_code_of_a_fork
 from fastmlp import predictor, workspace
 
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
-MEBIBYTE = 2**20
 
 
 def features(net, n, rng):
@@ -128,20 +127,6 @@ def test_python_threads(dtype, rng):
         sys.setswitchinterval(before)
 
 
-def exit_code_of_a_fork(net, w, X, expected):
-    """Fork; return the child's exit code, 0 for the expected predictions."""
-    process = multiprocessing.get_context("fork").Process(
-        target=lambda: sys.exit(not same_bits(predictor.predict(net, w, X), expected))
-    )
-    process.start()
-    process.join(20)
-    if process.exitcode is None:
-        process.kill()
-        process.join()
-        return "hangs"
-    return process.exitcode
-
-
 def forks():
     """Print the exit codes of children that are forked while another thread predicts."""
     rng, done = np.random.default_rng(0), threading.Event()
@@ -155,7 +140,10 @@ def forks():
 
     thread = threading.Thread(target=compute)
     thread.start()
-    codes = [exit_code_of_a_fork(net, w, X, expected) for _ in range(3)]
+    codes = [
+        exit_code_of_a_fork(lambda: same_bits(predictor.predict(net, w, X), expected), True)
+        for _ in range(3)
+    ]
     done.set()
     thread.join()
     print(json.dumps(codes))

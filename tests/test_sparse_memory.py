@@ -1,25 +1,12 @@
 """X as a sparse matrix: never made dense as a whole; what is dense does not import SciPy's."""
 
-import tracemalloc
-
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
 import fastmlp as fm
 from cases import run_child
-
-MEBIBYTE = 2**20
-
-
-def peak_of(function):
-    """Bytes at the highest point of a call; NumPy reports what it allocates."""
-    tracemalloc.start()
-    try:
-        function()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+from cases_runs import MEBIBYTE, peak_of
 
 
 class Few(fm.callbacks.Callback):
