@@ -20,11 +20,11 @@ import time
 import warnings
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bench import mnist
 from bench.peers import machine
 from bench.tables import aligned, markdown, ratio
 from bench.workers import Worker, measure_in_rounds
@@ -46,19 +46,15 @@ def classes(name: str) -> tuple[Any, Any]:
     return neural_network.MLPClassifier, neural_network.MLPRegressor
 
 
-def mnist(folder: str | None, dtype: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return images in [0, 1] and labels."""
+def images(folder: str | None, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return MNIST's images, or as many random ones, and labels."""
     if folder is None:
         rng = np.random.default_rng(0)
         return rng.random((60_000, 784)).astype(dtype), rng.integers(10, size=60_000)
-    from fastmlp.sources import load_idx
-
-    images = load_idx(next(Path(folder).glob("train-images*")))
-    labels = load_idx(next(Path(folder).glob("train-labels*")))
-    return images.reshape(len(images), -1).astype(dtype) / np.dtype(dtype).type(255), labels
+    return mnist.load(folder, dtype=dtype)
 
 
-def toy(name: str) -> tuple[np.ndarray, np.ndarray]:
+def toy(folder: str | None, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return one of scikit-learn's small data sets, standardised."""
     from sklearn import datasets
     from sklearn.preprocessing import StandardScaler
@@ -72,15 +68,15 @@ Task = Callable[[str, str | None], Callable[[], float]]
 
 def fit(contender: str, folder: str | None, load: Any, regression: bool = False, **settings: Any):
     """Return a function that fits and returns the loss."""
-    X, y = load(folder) if load.func is mnist else load()
+    X, y = load(folder)
     model = classes(contender)[regression](random_state=0, **settings)
     return lambda: model.fit(X, y).loss_
 
 
 def predict(contender: str, folder: str | None, load: Any, n: int, method: str = "predict"):
     """Return a function that predicts n rows and returns a sum of them."""
-    X, y = load(folder) if load.func is mnist else load()
-    widths = MNIST_WIDTHS if load.func is mnist else (100,)
+    X, y = load(folder)
+    widths = MNIST_WIDTHS if load.func is images else (100,)
     model = classes(contender)[0](widths, random_state=0, max_iter=1, batch_size=1000).fit(X, y)
     rows = X[:n]
     return lambda: float(np.sum(getattr(model, method)(rows)))
@@ -88,14 +84,14 @@ def predict(contender: str, folder: str | None, load: Any, n: int, method: str =
 
 def partial_fit(contender: str, folder: str | None, load: Any, n: int) -> Callable[[], float]:
     """Return a function that does one partial_fit of n rows and returns the loss."""
-    X, y = load()
+    X, y = load(folder)
     X, y, labels = X[:n], y[:n], np.unique(y)
     model = classes(contender)[0](random_state=0)
     return lambda: model.partial_fit(X, y, classes=labels).loss_
 
 
 def _mnist_tasks(dtype: str) -> dict[str, Task]:
-    load = partial(mnist, dtype=dtype)
+    load = partial(images, dtype=dtype)
     fits = {"hidden_layer_sizes": MNIST_WIDTHS, "max_iter": 2}
     tasks: dict[str, Task] = {
         f"MNIST {dtype}, adam, batch {size}": partial(fit, load=load, batch_size=size, **fits)
@@ -106,7 +102,7 @@ def _mnist_tasks(dtype: str) -> dict[str, Task]:
     return tasks
 
 
-iris, diabetes = partial(toy, "iris"), partial(toy, "diabetes")
+iris, diabetes = partial(toy, name="iris"), partial(toy, name="diabetes")
 TASKS: dict[str, Task] = {
     **_mnist_tasks("float32"),
     **_mnist_tasks("float64"),

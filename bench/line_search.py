@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 
 import fastmlp as fm
+from bench import mnist
 from bench.descent_peer import TorchDescent
 from bench.peers import machine, missing
 from bench.tables import aligned, markdown, ratio
@@ -60,13 +61,7 @@ class Settings:
             rng = np.random.default_rng(0)
             X = rng.standard_normal((N_SAMPLES, WIDTHS[0]), dtype=np.float32)
             return X, rng.integers(0, WIDTHS[-1], N_SAMPLES)
-        images, labels = (self._load(name) for name in ("images-idx3", "labels-idx1"))
-        X = images.reshape(len(images), -1).astype(np.float32) / 255
-        return X, labels.astype(np.int64)
-
-    def _load(self, part: str) -> np.ndarray:
-        path = self.folder / f"train-{part}-ubyte"
-        return fm.sources.load_idx(path if path.is_file() else path.with_name(f"{path.name}.gz"))
+        return mnist.load(self.folder)
 
 
 class OursDescent:
