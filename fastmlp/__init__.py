@@ -9,9 +9,11 @@ if TYPE_CHECKING:
     from fastmlp import callbacks, losses, sources
     from fastmlp.diagnostics import directional_derivative, is_descent_direction
     from fastmlp.estimators import MLPClassifier, MLPRegressor
+    from fastmlp.files import FormatError
     from fastmlp.network import Network
     from fastmlp.objective import Objective
     from fastmlp.solvers import line_search, rules, schedules
+    from fastmlp.solvers.checkpoints import Checkpoints
     from fastmlp.solvers.gradient_descent import gradient_descent
     from fastmlp.solvers.minimize import minimize
     from fastmlp.solvers.stochastic import minibatch_sgd, sgd
@@ -21,6 +23,8 @@ __version__ = "0.1.0"
 # Public names and the modules they come from, imported at first use: Numba alone takes longer to
 # import than many scripts take to run.
 _NAMES = {
+    "Checkpoints": "fastmlp.solvers.checkpoints",
+    "FormatError": "fastmlp.files",
     "MLPClassifier": "fastmlp.estimators",
     "MLPRegressor": "fastmlp.estimators",
     "Network": "fastmlp.network",
@@ -42,6 +46,8 @@ _MODULES = {
 }
 
 __all__ = [
+    "Checkpoints",
+    "FormatError",
     "MLPClassifier",
     "MLPRegressor",
     "Network",

@@ -114,6 +114,11 @@ class Objective:
         """The samples, as rows; in CSR format if they came as a sparse matrix."""
         return as_given(self._rows)
 
+    @property
+    def weights(self) -> np.ndarray | None:
+        """The samples' weights, by `sample_weight` and `class_weight`; None where all are 1."""
+        return self._weights
+
     def _begin(self) -> None:
         """Have no buffers, and nothing in them."""
         self._lock, self._process = threading.RLock(), os.getpid()

@@ -17,7 +17,7 @@ import fastmlp as fm
 from cases import run_child
 from cases_runs import MEBIBYTE, peak_of
 from fastmlp import workspace
-from fastmlp.solvers import orders, trainers, training
+from fastmlp.solvers import orders, samples, trainers
 
 HEAVY = ("numba", "numpy", "scipy", "sklearn", "matplotlib", "typer", "rich", "tqdm", "torch")
 TRAIN = """
@@ -243,7 +243,7 @@ def test_a_memory_map_is_never_copied_whole(name, dtype, n, tmp_path, monkeypatc
     calls(net, w, X[:300], y[:300])[name]()
     peak = peak_of(calls(net, w, X, y)[name])
     block = rows * n_features * (X.itemsize + 2 * 4)
-    converted = training.CONVERTED_BYTES * (1 + X.itemsize / 4)
+    converted = samples.CONVERTED_BYTES * (1 + X.itemsize / 4)
     order = 2 * 8 * min(n, orders.LONGEST_PERMUTATION)
     predictions = 2 * 4 * n
     bound = 2 * block + converted + order + predictions + 2 * MEBIBYTE

@@ -19,7 +19,7 @@ from cases_cuts import (
     on_threads,
 )
 from fastmlp import workspace
-from fastmlp.solvers import orders, training
+from fastmlp.solvers import orders, samples
 
 ORDERS = ("sequential", "shuffled", "replacement")
 BATCH_SIZES = (1, 3, 7, 23, 40)  # of 23 samples
@@ -297,7 +297,7 @@ def test_data_of_all_kinds(loss, dtype, cut, rng, tmp_path, monkeypatch):
     expected = list(results_of(net, w, X, y))
     if cut:
         cut(monkeypatch)
-        monkeypatch.setattr(training, "CONVERTED_BYTES", 1)
+        monkeypatch.setattr(samples, "CONVERTED_BYTES", 1)
     numbers = ["f2", "f4", "f8", "i1", "u1", "i4", "i8", "u8", ">i2"]
     W = [w.tolist(), w.astype("f8"), strided(w), read_only(w), mapped(w, tmp_path), unaligned(w)]
     all_kinds = [

@@ -183,7 +183,7 @@ def test_sgd(rule, dtype, rng):
 
 
 def test_epochs_in_several_conversions(rng, monkeypatch):
-    monkeypatch.setattr("fastmlp.solvers.training.CONVERTED_BYTES", 20 * N_IN * 4)
+    monkeypatch.setattr("fastmlp.solvers.samples.CONVERTED_BYTES", 20 * N_IN * 4)
     net, X, y, w = problem(rng)
 
     def train(X):

@@ -26,6 +26,10 @@ class Callback:
     start, and ``history``: arrays of one entry for each complete epoch, ``loss``, ``step`` and
     ``seconds``, with ``validation_loss`` and ``validation_score`` where the solver computes them.
 
+    A callback with both methods ``state_dict()``, which returns a dict of plain values and arrays,
+    and ``load_state_dict(state)`` has its state in checkpoints. Where a run goes on from one, it is
+    given back after `on_start`; to raise StopIteration there is to say that the run had ended.
+
     Attributes
     ----------
     every_n_steps : int or None

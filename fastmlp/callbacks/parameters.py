@@ -111,6 +111,20 @@ class EarlyStopping(Callback):
             x = state.x.copy() if self._restores else None
             self._best = int(state.n_epochs), value, x
         self._n_without = 0 if gain > self.min_improvement else self._n_without + 1
+        self._stop_if_exhausted()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best epoch so far, and how many there were since an improvement."""
+        epoch, value, x = self._best
+        return {"best_epoch": epoch, "best_value": value, "x": x, "n_without": self._n_without}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state; stop if there was one epoch too many already."""
+        self._best = int(state["best_epoch"]), float(state["best_value"]), state["x"]
+        self._n_without = int(state["n_without"])
+        self._stop_if_exhausted()
+
+    def _stop_if_exhausted(self) -> None:
         if self._n_without >= self.patience:
             epochs = "1 epoch" if self.patience == 1 else f"{self.patience} epochs"
             what = self._MONITORS[self._monitored]

@@ -62,8 +62,29 @@ class Direction(Protocol):
     def restart(self) -> bool:
         """Forget the past: the next direction is steepest. Return False where there was none."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the past, as plain values and arrays that are not changed later.
 
-class Steepest:
+        Only asked of a rule whose run has checkpoints.
+        """
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Have that past."""
+
+
+class _Remembers:
+    """A rule whose past is in its attributes."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the attributes."""
+        return dict(vars(self))
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Have these attributes."""
+        vars(self).update({name: state[name] for name in vars(self)})
+
+
+class Steepest(_Remembers):
     """d = -gradient (Cauchy, "Méthode générale pour la résolution des systèmes d'équations
     simultanées", Comptes rendus 25, 1847).
     """  # noqa: D205
@@ -82,7 +103,7 @@ class Steepest:
         return False
 
 
-class Conjugate:
+class Conjugate(_Remembers):
     """Nonlinear conjugate gradients by Polak and Ribiere, with restarts.
 
     ``d_k = -g_k + beta d_{k-1}`` with ``beta = max(0, g_k . (g_k - g_{k-1}) / |g_{k-1}|^2)``. The
@@ -123,7 +144,7 @@ class Conjugate:
         return had_past
 
 
-class Nesterov:
+class Nesterov(_Remembers):
     """Accelerated gradients with an exact or inexact search, monotone, with adaptive restart.
 
     With A_0 = 0, z_0 = w_0 and a step size s, each step takes a from ``a^2 = s (A_k + a)``, and

@@ -2,43 +2,20 @@
 
 from __future__ import annotations
 
-import math
-import time
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from fastmlp import validation
-from fastmlp.kernels.updates import dot
-from fastmlp.objective import Evaluation, Objective, starting_point
+from fastmlp.objective import Objective, starting_point
 from fastmlp.progress import progress_bar
 from fastmlp.solvers import directions
 from fastmlp.solvers import line_search as line_searches
-from fastmlp.solvers.directions import Step
-from fastmlp.solvers.first_minimiser import ULPS
-from fastmlp.solvers.line_search import LineSearchResult, Outcome
-from fastmlp.solvers.reports import (
-    DIVERGED,
-    NO_PROGRESS,
-    Callback,
-    Ended,
-    History,
-    checked_callback,
-    converged,
-    diverged,
-    finished,
-    interrupted,
-    out_of_iterations,
-    reason_to_stop,
-    stopped,
-    warn_of,
-)
+from fastmlp.solvers.checkpoints import Checkpoints, Keeper, Resumed, resolve
+from fastmlp.solvers.descent import Descent
+from fastmlp.solvers.identity import of_descent
+from fastmlp.solvers.reports import Callback, checked_callback, finished, warn_of
 
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
-
-    from fastmlp.curve import Curve
 
 
 def gradient_descent(
@@ -51,6 +28,9 @@ def gradient_descent(
     max_iter: int = 500,
     callback: Callback | None = None,
     progress: bool | None = None,
+    checkpoint: Any = None,
+    every: Any = None,
+    resume: Any = False,
 ) -> OptimizeResult:
     """Minimise an objective by gradients of all samples and a search along each direction.
 
@@ -78,6 +58,15 @@ def gradient_descent(
         ``fun``, ``jac``, ``nit`` and ``history``. To stop, return True or raise StopIteration.
     progress : bool, optional
         Whether to show a progress bar; by default on a terminal, if it takes longer than a second.
+    checkpoint : str, os.PathLike or Checkpoints, optional
+        The file to write the run's whole state to as it goes, or `fastmlp.Checkpoints` for more
+        choices. Where it cannot be written, a warning says so and the run goes on.
+    every : int or datetime.timedelta, optional
+        After how many iterations, or what time, to write it; by default each iteration.
+    resume : bool, str or os.PathLike, default=False
+        True: go on from `checkpoint` if there is one, else begin. A path: go on from that one. The
+        run ends on the same bits as one that was never stopped. The objective and all arguments are
+        to be those of the checkpoint, but `tol`, `max_iter`, `callback` and `progress`.
 
     Returns
     -------
@@ -102,7 +91,12 @@ def gradient_descent(
     Raises
     ------
     ValueError, TypeError
-        For arguments that do not fit, before anything is done.
+        For arguments that do not fit, and for a checkpoint of other data or settings, before
+        anything is done.
+    fastmlp.FormatError
+        For a file to resume from that is no checkpoint, or damaged.
+    OSError
+        For a checkpoint's folder that does not exist, or a file that cannot be read.
 
     Notes
     -----
@@ -126,7 +120,10 @@ def gradient_descent(
     >>> result.message
     'Converged: the norm of the gradient is at most 1e-08.'
     """
-    result = descend(objective, w, direction, line_search, tol, max_iter, callback, progress)
+    result = descend(
+        objective, w, direction, line_search, tol, max_iter, callback, progress,
+        *resolve(checkpoint, every, resume),
+    )  # fmt: skip
     warn_of(result, stacklevel=3)
     return result
 
@@ -140,10 +137,12 @@ def descend(
     max_iter: int,
     callback: Callback | None,
     progress: bool | None,
+    checkpoints: Checkpoints | None = None,
+    resumed: Resumed | None = None,
 ) -> OptimizeResult:
     """Do what `gradient_descent` does, without its warnings."""
     start = starting_point(objective, w)
-    descent = _Descent(
+    descent = Descent(
         objective,
         directions.resolve(direction),
         line_searches.resolve(line_search),
@@ -151,220 +150,9 @@ def descend(
         validation.count("max_iter", max_iter),
         checked_callback(callback),
     )
+    if checkpoints is not None or resumed is not None:
+        words = of_descent(objective, direction, descent.search, start)
+        descent.keep_checkpoints(Keeper(checkpoints, resumed, words), resumed)
     with progress_bar(progress, descent.max_iter, "iterations") as bar:
         end = descent.run(start, bar)
     return finished(descent.result(), end.status, end.message)
-
-
-# Iterations without a new least value, or gradient norm at that value, after which to give up.
-MOST_STALLED = 30
-
-
-@dataclass(frozen=True)
-class _State:
-    """After nit iterations: the iterate, E there, and the base of the next search.
-
-    The base is the iterate itself, or for rules that look ahead mostly another point.
-    """
-
-    nit: int
-    w: np.ndarray
-    value: float
-    base: Evaluation
-    alpha: float | None
-
-    @property
-    def is_ahead(self) -> bool:
-        return self.base.w is not self.w
-
-
-class _Descent:
-    """One run. Its state is replaced as a whole, so that an interrupt finds it consistent."""
-
-    def __init__(
-        self,
-        objective: Objective,
-        rule: directions.Direction,
-        search: line_searches.LineSearch,
-        tol: float,
-        max_iter: int,
-        callback: Callback | None,
-    ) -> None:
-        self.objective, self.rule, self.search = objective, rule, search
-        self.looks_ahead = directions.looks_ahead(rule)
-        self.tol, self.max_iter, self.callback = tol, max_iter, callback
-        self.history = History("value", "gradient_norm", "alpha", "evaluations", "seconds")
-        self.began = time.perf_counter()
-        self.counts_before = objective.nfev, objective.njev
-        self.has_begun_anew = False
-        self.best, self.n_stalled = (math.inf, math.inf), 0
-
-    def run(self, start: np.ndarray, bar: Any) -> Ended:
-        """Iterate until something ends it; return what did."""
-        nowhere = Evaluation.unknown(start)
-        self.state = _State(0, start, math.nan, nowhere, None)
-        try:
-            with np.errstate(over="ignore", invalid="ignore"):  # divergence is told otherwise
-                self._begin(start)
-                while True:
-                    self._end_if_converged()
-                    if self.state.nit == self.max_iter:
-                        self._look_at_iterate()
-                        self._end_if_converged()
-                        return out_of_iterations(self.max_iter)
-                    self._iterate(bar)
-        except Ended as end:
-            return end
-        except KeyboardInterrupt:
-            return interrupted(self.state.nit)
-
-    def _begin(self, start: np.ndarray) -> None:
-        base = Evaluation.at(start, self.objective)
-        self._record(base.value, base.norm, 0.0, 0)
-        self.state = _State(0, start, base.value, base, None)
-        self._end_if_diverged(base)
-
-    def _look(self, w: np.ndarray) -> Evaluation:
-        place = Evaluation.at(w, self.objective)
-        self._end_if_diverged(place)
-        return place
-
-    def _end_if_diverged(self, place: Evaluation) -> None:
-        if not place.is_finite:
-            raise diverged()
-
-    def _look_at_iterate(self) -> None:
-        """Have the iterate itself as base."""
-        if self.state.is_ahead:
-            base = self._look(self.state.w)
-            self.state = replace(self.state, base=base, value=min(self.state.value, base.value))
-
-    def _end_if_converged(self) -> None:
-        if self.state.base.norm > self.tol:
-            return
-        if self.state.is_ahead and self.state.base.value > self.state.value:
-            self.rule.restart()  # that was ahead of the iterate, and higher
-            self._look_at_iterate()
-            if self.state.base.norm > self.tol:
-                return
-        base = self.state.base
-        self.state = replace(self.state, w=base.w, value=min(self.state.value, base.value))
-        raise converged(self.tol)
-
-    def _iterate(self, bar: Any) -> None:
-        """Search, step and report; or only begin anew from the iterate."""
-        base = self.state.base
-        d = self.rule.direction(base.gradient)
-        curve = self.objective.along(base.w, d)
-        # Whatever else the objective has been used for since: always the same bits.
-        curve.remember(0.0, base.value, dot(base.gradient, d))
-        found = self.search(curve, self.state.alpha)
-        if found.outcome is Outcome.NOT_FINITE:
-            raise Ended(DIVERGED, f"Diverged: {found.outcome.value}")
-        if not (found.success or found.outcome is Outcome.ENDLESS):
-            self._begin_anew(found.outcome.value)
-            return
-        after = curve.at(found.alpha)
-        if not validation.all_finite(after):
-            raise Ended(DIVERGED, "Diverged: a parameter would not be finite.")
-        if np.array_equal(after, base.w):
-            self._begin_anew("the step is too short to change a parameter.")
-            return
-        move = self._ahead if self.looks_ahead else self._to
-        if not move(after, curve, found):
-            hint = "within rounding." if self.search.is_monotone else "a smaller one may help."
-            self._begin_anew(f"the step raises E; {hint}")
-            return
-        self._end_if_stalled()
-        if not bar.disable:
-            bar.set_postfix(value=f"{self.state.value:.6g}", refresh=False)
-            bar.update()
-        if self.callback is not None:
-            reason = reason_to_stop(self.callback, self.result())
-            if reason is not None:
-                self._look_at_iterate()
-                raise stopped(self.state.nit, reason)
-        if found.outcome is Outcome.ENDLESS:
-            self._end_if_converged()
-            raise Ended(DIVERGED, f"Diverged: {found.outcome.value}")
-
-    def _begin_anew(self, reason: str) -> None:
-        """Have the steepest direction from the iterate next; end if it was that."""
-        had_past = self.rule.restart() is not False or self.state.is_ahead
-        if self.has_begun_anew or not had_past:
-            self._look_at_iterate()
-            raise Ended(NO_PROGRESS, f"No progress possible: {reason}")
-        self.has_begun_anew = True
-        self._look_at_iterate()
-
-    def _to(self, after: np.ndarray, curve: Curve, found: LineSearchResult) -> bool:
-        """Make `after` the iterate and the base, unless E there contradicts the search."""
-        state = self.state
-        place = self._look(after)
-        if self.search.is_monotone and place.value > state.value:
-            # Close to a minimiser the digits of E end before those of its slope.
-            if place.value > state.value + ULPS * math.ulp(state.value):
-                return False
-            place = replace(place, value=state.value)
-        step = Step(
-            state.base.w, state.value, state.base.gradient, state.w, after, place.value, True
-        )
-        self.rule.learn(step)
-        self._advance(after, place.value, place, found.alpha, found.evaluations)
-        return True
-
-    def _ahead(self, after: np.ndarray, curve: Curve, found: LineSearchResult) -> bool:
-        """Make `after` the iterate if it is lower, and go to the base that the rule wants next.
-
-        Not where it is not lower, and the base was the iterate already.
-        """
-        state, value = self.state, curve(found.alpha)
-        if not math.isfinite(value):
-            raise Ended(DIVERGED, "Diverged: E is not finite after the step.")
-        is_lower = value <= state.value + ULPS * math.ulp(state.value)
-        if not (is_lower or state.is_ahead):
-            return False
-        base = state.base
-        step = Step(base.w, base.value, base.gradient, state.w, after, value, is_lower)
-        self.rule.learn(step)
-        w, value = (after, min(value, state.value)) if is_lower else (state.w, state.value)
-        ahead = self._look(self.rule.base(w))
-        self._advance(w, value, ahead, found.alpha, curve.evaluations)
-        return True
-
-    def _advance(
-        self, w: np.ndarray, value: float, base: Evaluation, alpha: float, evaluations: int
-    ) -> None:
-        self._record(value, base.norm, alpha, evaluations)
-        self.state = _State(self.state.nit + 1, w, value, base, alpha)
-        self.has_begun_anew = False
-
-    def _end_if_stalled(self) -> None:
-        """End where E, and the gradient at equal E, has not fallen for a while."""
-        now = (self.state.value, self.state.base.norm)
-        self.n_stalled = 0 if now < self.best else self.n_stalled + 1
-        self.best = min(self.best, now)
-        if self.search.is_monotone and self.n_stalled >= MOST_STALLED:
-            self._look_at_iterate()
-            self._end_if_converged()
-            reason = f"E has not fallen for {MOST_STALLED} iterations, as far as its digits tell."
-            raise Ended(NO_PROGRESS, f"No progress possible: {reason}")
-
-    def _record(self, value: float, norm: float, alpha: float, evaluations: int) -> None:
-        seconds = time.perf_counter() - self.began
-        self.history.append(value, norm, alpha, evaluations, seconds)
-
-    def result(self) -> OptimizeResult:
-        """Return what is known so far."""
-        from scipy.optimize import OptimizeResult
-
-        state = self.state
-        return OptimizeResult(
-            x=state.w,
-            fun=state.value if state.is_ahead else state.base.value,
-            jac=None if state.is_ahead else state.base.gradient,
-            nit=state.nit,
-            nfev=self.objective.nfev - self.counts_before[0],
-            njev=self.objective.njev - self.counts_before[1],
-            history=self.history.arrays(state.nit + 1),
-        )

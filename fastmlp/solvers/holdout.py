@@ -12,6 +12,7 @@ import numpy as np
 from fastmlp import labels
 from fastmlp.passes import Passes
 from fastmlp.solvers import scoring as scores
+from fastmlp.solvers.identity import digest
 from fastmlp.sparse import Features, as_given, is_sparse, take
 from fastmlp.validation import features, is_number, truth
 from fastmlp.weights import by_class, combined, total_weight
@@ -94,6 +95,14 @@ class Holdout:
         self._divisor = total_weight(weights, len(X))
         if self._score is not None:
             self._targets = scores.targets(net, y)
+
+    def words(self) -> str:
+        """Return what there is to validate on, in words."""
+        passes = self._passes
+        if passes is None:
+            return "None"
+        weights = digest(passes.weights)
+        return f"X {digest(passes.X)}, y {digest(passes.y)}, sample_weight {weights}"
 
     def check(self, w: np.ndarray) -> None:
         """Score w once where scikit-learn does it: raise now what it would raise after an epoch.

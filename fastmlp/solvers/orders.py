@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from fastmlp import validation
+from fastmlp.files import FormatError
 from fastmlp.kernels.shuffle import N_KEYS, permute, shuffle
 
 KINDS = ("shuffled", "replacement", "sequential")
+SKIPPED_AT_ONCE = 2**16
 # Up to here a permutation is drawn at once; beyond, one is computed piece by piece in no memory.
 LONGEST_PERMUTATION = 2**16
 
@@ -58,6 +60,19 @@ class Order:
         self._place = shuffle(self._keys, self.n, self._place, out)
         return out
 
+    def skip(self, stop: int) -> None:
+        """Pass over the places up to `stop` of an epoch that has begun."""
+        for start in range(0, stop, SKIPPED_AT_ONCE):
+            self.take(start, min(start + SKIPPED_AT_ONCE, stop))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the next epochs are drawn from, between two epochs."""
+        return {"rng": generator_state(self.rng)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        set_generator_state(self.rng, state["rng"])
+
 
 def resolve(order: Any, n: int, rng: np.random.Generator) -> Order:
     """Return the order of this name, or the order itself.
@@ -71,3 +86,17 @@ def resolve(order: Any, n: int, rng: np.random.Generator) -> Order:
     if isinstance(order, Order):
         return order
     return Order(validation.one_of("order", order, KINDS), n, rng)
+
+
+def generator_state(rng: np.random.Generator) -> dict[str, Any]:
+    """Return the state of a random generator as a tree."""
+    return dict(rng.bit_generator.state)
+
+
+def set_generator_state(rng: np.random.Generator, state: Any) -> None:
+    """Have a random generator go on from a state."""
+    kind = rng.bit_generator.state["bit_generator"]
+    if not isinstance(state, dict) or state.get("bit_generator") != kind:
+        found = state.get("bit_generator") if isinstance(state, dict) else state
+        raise FormatError(f"the checkpoint has the state of a {found!r}, rng is a {kind!r}")
+    rng.bit_generator.state = state

@@ -53,6 +53,16 @@ class History:
         self._table[:, self._length] = values
         self._length += 1
 
+    @property
+    def table(self) -> np.ndarray:
+        """All rows so far (n_names, n_rows); not copied."""
+        return self._table[:, : self._length]
+
+    def load(self, table: Any) -> None:
+        """Have these rows, as `table` returned them."""
+        for row in table.T:
+            self.append(*row)
+
     def arrays(self, length: int | None = None) -> OptimizeResult:
         """Return a copy of each column by its name, of all rows or the first ones."""
         # Imported when the first step is long done: SciPy's optimisers take a while to load.
@@ -73,7 +83,7 @@ def checked_callback(callback: Any) -> Callback | None:
     return checked
 
 
-def reason_to_stop(callback: Callback, state: OptimizeResult) -> str | None:
+def reason_to_stop(callback: Callable[[Any], object], state: Any) -> str | None:
     """Call back; return None to go on, or why to stop: a sentence, empty where none was given."""
     try:
         answer = callback(state)
@@ -83,6 +93,7 @@ def reason_to_stop(callback: Callback, state: OptimizeResult) -> str | None:
 
 
 _METHODS = ("on_start", "on_steps", "on_epoch_end", "on_end")
+_STATE = ("state_dict", "load_state_dict")  # both or neither
 
 
 class Callbacks:
@@ -122,22 +133,46 @@ class Callbacks:
             callback.on_start(state)
             self._started.append(callback)
 
+    def state_dict(self) -> list[dict[str, Any]]:
+        """Return the states of those that have one."""
+        return [{"type": one.type, "state": one.state_dict()} for one in self._with_state()]
+
+    def load_state_dict(self, states: Any) -> str | None:
+        """Give back the states; return None to go on, or why a run that had ended is not to."""
+        callbacks = self._with_state()
+        here, there = [one.type for one in callbacks], [state["type"] for state in states]
+        if here != there:
+            raise ValueError(f"the callbacks with a state were {there}; they are {here}")
+        reasons = [
+            reason_to_stop(one.load_state_dict, state["state"])
+            for one, state in zip(callbacks, states, strict=True)
+        ]
+        return _message(reasons, "Stopped by the callback before.")
+
+    def _with_state(self) -> list[SimpleNamespace]:
+        return [one for one in self._all if all(callable(getattr(one, name)) for name in _STATE)]
+
     def next_stop(self, n_updates: int) -> int | None:
         """Return how many updates are made when `steps` is next due, or None for never."""
         intervals = [callback.every_n_steps for callback in self._all]
         return min(((n_updates // n + 1) * n for n in intervals if n), default=None)
+
+    def is_due(self, n_updates: int) -> bool:
+        """Return whether `steps` is due after so many updates."""
+        return any(one.every_n_steps and n_updates % one.every_n_steps == 0 for one in self._all)
 
     def steps(self, state: OptimizeResult) -> str | None:
         """Call those due after so many updates; return None to go on, or a message to stop with."""
         n = state.nit
         timed = [callback for callback in self._all if callback.every_n_steps]
         due = [callback.on_steps for callback in timed if n % callback.every_n_steps == 0]
-        return _told(due, state, f"Stopped by the callback after update {n}.")
+        reasons = [reason_to_stop(method, state) for method in due]
+        return _message(reasons, f"Stopped by the callback after update {n}.")
 
     def epoch_end(self, state: OptimizeResult) -> str | None:
         """Tell each that an epoch is complete; return None to go on, or a message to stop with."""
-        message = f"Stopped by the callback after epoch {state.n_epochs}."
-        return _told([one.on_epoch_end for one in self._all], state, message)
+        reasons = [reason_to_stop(one.on_epoch_end, state) for one in self._all]
+        return _message(reasons, f"Stopped by the callback after epoch {state.n_epochs}.")
 
     def end(self, result: OptimizeResult) -> None:
         """Tell each that was started, once, whatever the others raise."""
@@ -172,12 +207,14 @@ def _resolved(name: str, callback: Any) -> SimpleNamespace:
     if every is not None:
         every = validation.count(f"{name}.every_n_steps", every)
     nothing = dict.fromkeys(_METHODS, lambda _: None)
-    return SimpleNamespace(every_n_steps=every, **{**nothing, **methods})
+    state = {name: getattr(callback, name, None) for name in _STATE}
+    return SimpleNamespace(
+        type=type(callback).__name__, every_n_steps=every, **state, **{**nothing, **methods}
+    )
 
 
-def _told(methods: list[Callback], state: OptimizeResult, message: str) -> str | None:
-    """Call all; return None, or why to stop: the reasons they give, or else the message."""
-    reasons = [reason_to_stop(method, state) for method in methods]
+def _message(reasons: list[str | None], message: str) -> str | None:
+    """Return None where none wants to stop, or why: the reasons given, or else the message."""
     if all(reason is None for reason in reasons):
         return None
     return " ".join(reason for reason in reasons if reason) or message

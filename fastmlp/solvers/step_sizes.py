@@ -67,6 +67,12 @@ class Schedule:
         return f"{self.expression()}  # Robbins-Monro: {VERDICTS[self.robbins_monro]}"
 
 
+def name_of(function: Any) -> str:
+    """Return a function's name, or that of a callable object's class."""
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
 def _shown(value: object) -> str:
     return value.expression() if isinstance(value, Schedule) else repr(value)
 
@@ -90,6 +96,15 @@ class StepSizes:
 
     def observe(self, loss: float) -> None:
         """Take note of the monitored loss; called after each epoch."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what it has come to: plain numbers, and dicts of them."""
+        return {name: value for name, value in vars(self).items() if name != "schedule"}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what it had come to."""
+        for name, value in self.state_dict().items():
+            setattr(self, name, type(value)(state[name]))
 
 
 @dataclass(frozen=True, repr=False)
@@ -355,6 +370,13 @@ class _WarmingUp(StepSizes):
         if self.n_asked > self.schedule.n_steps:
             self.inner.observe(loss)
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"n_asked": self.n_asked, "inner": self.inner.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.n_asked = int(state["n_asked"])
+        self.inner.load_state_dict(state["inner"])
+
 
 @dataclass(frozen=True, repr=False)
 class Custom(Schedule):
@@ -376,5 +398,5 @@ class Custom(Schedule):
         return float(size)
 
     def expression(self) -> str:
-        """Return the function's own representation."""
-        return repr(self.function)
+        """Return the function's name."""
+        return name_of(self.function)

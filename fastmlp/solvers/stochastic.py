@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fastmlp import validation as checks
+from fastmlp.solvers.checkpoints import resolve
 from fastmlp.solvers.training import Settings, train
 from fastmlp.solvers.updates import updates
 
@@ -41,6 +42,9 @@ def sgd(
     rng: Any = None,
     callback: Any = None,
     progress: bool | None = None,
+    checkpoint: Any = None,
+    every: Any = None,
+    resume: Any = False,
 ) -> OptimizeResult:
     """Minimise the mean loss by stochastic gradient descent, one sample at a time.
 
@@ -52,7 +56,8 @@ def sgd(
     Parameters
     ----------
     net, X, y, w, rule, step, epochs, order, class_weight, l1, l2, dropout, clip_value, clip_norm, \
-max_norm, average, validation, scoring, patience, min_improvement, rng, callback, progress
+max_norm, average, validation, scoring, patience, min_improvement, rng, callback, progress, \
+checkpoint, every, resume
         As in `minibatch_sgd`, with batches of one sample.
     sample_weight : array-like of shape (n_samples,), optional
         Not negative, not all zero. They multiply the samples' gradients; one of weight 0 changes
@@ -78,6 +83,7 @@ max_norm, average, validation, scoring, patience, min_improvement, rng, callback
     Robbins and Monro, "A stochastic approximation method", Annals of Mathematical Statistics 22,
     1951.
     """
+    checkpoints, resumed = resolve(checkpoint, every, resume)
     settings = Settings(
         updates=updates(rule, l1, l2, clip_value, clip_norm, max_norm, average),
         reduction="sum",
@@ -96,6 +102,8 @@ max_norm, average, validation, scoring, patience, min_improvement, rng, callback
         rng=rng,
         callback=callback,
         progress=progress,
+        checkpoints=checkpoints,
+        resumed=resumed,
     )
     return train(net, X, y, w, settings)
 
@@ -128,6 +136,9 @@ def minibatch_sgd(
     rng: Any = None,
     callback: Any = None,
     progress: bool | None = None,
+    checkpoint: Any = None,
+    every: Any = None,
+    resume: Any = False,
 ) -> OptimizeResult:
     """Minimise the mean loss by stochastic gradient descent, a mini-batch at a time.
 
@@ -206,6 +217,16 @@ def minibatch_sgd(
         returns True or raises StopIteration. Or one of `fastmlp.callbacks`.
     progress : bool, optional
         Whether to show a progress bar; by default on a terminal, if it takes longer than a second.
+    checkpoint : str, os.PathLike or Checkpoints, optional
+        The file to write the run's whole state to as it goes, or `fastmlp.Checkpoints` for more
+        choices. Where it cannot be written, a warning says so and training goes on.
+    every : int or datetime.timedelta, optional
+        After how many epochs, or what time, to write it; by default each epoch.
+    resume : bool, str or os.PathLike, default=False
+        True: go on from `checkpoint` if there is one, else begin. A path: go on from that one. The
+        run ends on the same bits as one that was never stopped. All arguments are to be those of
+        the checkpoint, but `epochs`, `callback` and `progress`; where `rng` is None, `w` and `rng`
+        are the checkpoint's.
 
     Returns
     -------
@@ -229,7 +250,12 @@ def minibatch_sgd(
     Raises
     ------
     ValueError, TypeError
-        For arguments that do not fit, before anything is done.
+        For arguments that do not fit, and for a checkpoint of other data or settings, before
+        anything is done.
+    fastmlp.FormatError
+        For a file to resume from that is no checkpoint, or damaged.
+    OSError
+        For a checkpoint's folder that does not exist, or a file that cannot be read.
 
     References
     ----------
@@ -239,6 +265,7 @@ def minibatch_sgd(
     training recurrent neural networks", 2013 (clip_norm). Polyak and Juditsky, "Acceleration of
     stochastic approximation by averaging", 1992 (average).
     """
+    checkpoints, resumed = resolve(checkpoint, every, resume)
     settings = Settings(
         updates=updates(rule, l1, l2, clip_value, clip_norm, max_norm, average),
         reduction=checks.one_of("reduction", reduction, checks.REDUCTIONS),
@@ -257,5 +284,7 @@ def minibatch_sgd(
         rng=rng,
         callback=callback,
         progress=progress,
+        checkpoints=checkpoints,
+        resumed=resumed,
     )
     return train(net, X, y, w, settings)

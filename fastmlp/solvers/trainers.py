@@ -7,16 +7,18 @@ show progress and hear Ctrl-C.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from fastmlp import validation
 from fastmlp.kernels import batch, sample
 from fastmlp.kernels.dropout import FIRST_ROW, N_UPDATES
 from fastmlp.kernels.steps import run
 from fastmlp.kernels.tile import ROWS
 from fastmlp.kernels.updates import sum_of
+from fastmlp.solvers.checkpoints import copy_into
 from fastmlp.solvers.updates import Updates
 from fastmlp.threads import workers
 from fastmlp.workspace import Program, Workspace, block_rows, flops, parameter_buffer
@@ -41,6 +43,33 @@ class Dropout(NamedTuple):
 
     probabilities: tuple[float, ...]
     seed: int
+
+
+def dropout_of(net: Network, value: Any, rng: np.random.Generator) -> Dropout | None:
+    """Return the dropout of each layer's inputs, or None; a seed is drawn only if there is any."""
+    if validation.is_number(value):
+        given = [value]
+        probabilities = [0.0] + [value] * (net.n_layers - 1)
+        if net.n_layers == 1 and value != 0:
+            raise ValueError(
+                f"dropout={value!r} is for hidden layers, and there are none; for the inputs give "
+                f"[{value!r}]"
+            )
+    elif isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, str):
+        given = probabilities = list(value)
+        if len(given) != net.n_layers:
+            raise ValueError(
+                f"dropout has {len(given)} numbers, expected {net.n_layers}: for the inputs and "
+                f"for {net.n_layers - 1} hidden layers"
+            )
+    else:
+        raise TypeError(f"dropout must be a number or a sequence of numbers; got {value!r}")
+    for p in given:
+        if validation.not_negative("dropout", p) >= 1:
+            raise ValueError(f"dropout must be a probability below 1; got {p!r}")
+    if not any(probabilities):
+        return None
+    return Dropout(tuple(map(float, probabilities)), int(rng.integers(2**63)))
 
 
 class State(NamedTuple):
@@ -78,6 +107,17 @@ class Trainer:
     def result(self) -> np.ndarray:
         """What training has come to: the newest iterate, or the mean of iterates."""
         return self.parameters
+
+    @property
+    def state(self) -> State:
+        """What the rule has come to; not copied."""
+        return State(int(self.done[0]), np.empty(0, self.net.dtype))
+
+    def restore(self, parameters: Any, state: State) -> None:
+        """Go on from parameters and a state of before, as a file has them."""
+        copy_into(self.parameters, parameters)
+        copy_into(self.state.vectors, state.vectors)
+        self.done[0] = state.n_updates
 
     def entries_at_once(self) -> int:
         """Return how many samples, in whole batches, to do before coming back to Python."""
@@ -220,6 +260,20 @@ class BatchTrainer(Trainer):
             self._run_apply(data_of(index[:1]), 1, 1.0, row, total)
             return
         self._have_gradient()
+        before = total.copy()
+        try:
+            self._accumulate(data_of, index, weight, total)
+        except BaseException:  # Ctrl-C
+            total[:] = before
+            raise
+        if np.isfinite(total[batch.LOSSES]):
+            scale = 1 / weight if self.mean else 1.0
+            self._run_apply(data_of(index[:0]), 0, scale, row, total)
+
+    def _accumulate(
+        self, data_of: DataOf, index: np.ndarray, weight: float, total: np.ndarray
+    ) -> None:
+        """Have the gradient of the samples of `index` in the buffer; add to `total`."""
         counters = self.workspace.model.counters
         counters[N_UPDATES : N_UPDATES + 1] = self.done
         no_step, uncounted = np.zeros((1, 1)), np.zeros(1, np.int64)
@@ -241,8 +295,6 @@ class BatchTrainer(Trainer):
             first, mode = first + rows, batch.ACCUMULATE
             del data  # before the next block is converted
         counters[FIRST_ROW : FIRST_ROW + 1] = 0
-        if np.isfinite(total[batch.LOSSES]):
-            self._run_apply(data_of(index[:0]), 0, scale, row, total)
 
     def _run_apply(
         self, data: batch.Data, n_rows: int, scale: float, row: np.ndarray, total: np.ndarray

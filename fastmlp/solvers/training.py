@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastmlp import validation
+from fastmlp import files, validation
 from fastmlp.callbacks import EarlyStopping
 from fastmlp.kernels import batch
 from fastmlp.network import Network
 from fastmlp.progress import checked_progress, progress_bar
 from fastmlp.solvers import orders, schedules
+from fastmlp.solvers.checkpoints import (
+    Checkpoints,
+    Keeper,
+    Resumed,
+    copy_into,
+    model,
+)
 from fastmlp.solvers.holdout import Holdout
+from fastmlp.solvers.identity import digest, of_state, of_training
 from fastmlp.solvers.reports import (
     DIVERGED,
     DONE,
@@ -29,72 +37,15 @@ from fastmlp.solvers.reports import (
     finished,
     warn_of,
 )
-from fastmlp.solvers.trainers import BatchTrainer, Dropout, SampleTrainer, State
+from fastmlp.solvers.samples import Samples
+from fastmlp.solvers.trainers import BatchTrainer, SampleTrainer, State, dropout_of
 from fastmlp.solvers.updates import Updates
-from fastmlp.sparse import Features, is_ready
 from fastmlp.weights import combined
-from fastmlp.workspace import samples
 
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
 
-# X of another dtype or layout is converted in runs of about so many bytes, or one batch.
-CONVERTED_BYTES = 4 * 2**20
-
-
-class Samples:
-    """The samples that a solver trains on, as the kernels take them.
-
-    Parameters
-    ----------
-    net : Network
-    X : ndarray or SparseRows
-    y : ndarray
-        Checked, of any dtype and layout; not copied.
-    weights : ndarray of shape (n_samples,), optional
-        Of the network's dtype.
-    rows : ndarray of shape (n,), optional
-        The samples to train on; by default all.
-    """
-
-    def __init__(
-        self,
-        net: Network,
-        X: Features,
-        y: np.ndarray,
-        weights: np.ndarray | None,
-        rows: np.ndarray | None,
-    ) -> None:
-        self.net, self.X, self.y, self.weights, self.rows = net, X, y, weights, rows
-        self.y_dtype = np.dtype(np.int64) if y.ndim == 1 else net.dtype
-        self.converts_y = not (y.dtype == self.y_dtype and y.flags.c_contiguous)
-
-    def __len__(self) -> int:
-        return len(self.X) if self.rows is None else len(self.rows)
-
-    def most_entries(self, batch_size: int) -> int:
-        """Return how many samples may be converted at once: whole batches of bounded memory."""
-        if is_ready(self.X, self.net.dtype):
-            return len(self)
-        row_bytes = self.net.widths[0] * self.net.dtype.itemsize
-        return max(1, CONVERTED_BYTES // row_bytes // batch_size) * batch_size
-
-    def index(self, places: np.ndarray) -> np.ndarray:
-        """Return which rows of X are at these places among those to train on."""
-        return places if self.rows is None else self.rows[places]
-
-    def data(self, index: np.ndarray) -> batch.Data:
-        """Bundle these rows for the kernels, converted where need be."""
-        y, y_index, weights = self.y, index, self.weights
-        if is_ready(self.X, self.net.dtype):
-            X, x_index = self.X, index
-        else:
-            X = np.ascontiguousarray(self.X[index], self.net.dtype)
-            x_index = np.arange(len(index))
-        if self.converts_y:
-            y, y_index = np.ascontiguousarray(y[index], self.y_dtype), np.arange(len(index))
-            weights = None if weights is None else weights[index]
-        return samples(self.net, X, y, x_index, y_index, weights)
+    from fastmlp.sparse import Features
 
 
 @dataclass(frozen=True)
@@ -122,6 +73,8 @@ class Settings:
     rng: Any
     callback: Any
     progress: bool | None
+    checkpoints: Checkpoints | None = None
+    resumed: Resumed | None = None
     rows: np.ndarray | None = None
     state: State | None = None
 
@@ -131,13 +84,13 @@ def train(net: Network, X: Any, y: Any, w: Any, settings: Settings) -> OptimizeR
     if not isinstance(net, Network):
         raise TypeError(f"net must be a fastmlp.Network; got {net!r}")
     rng = validation.generator(settings.rng)
-    before = rng.bit_generator.state
+    before = orders.generator_state(rng)
     try:
         net.require_derivatives()
         w = validation.parameters(net, w)
         X = validation.features(net, X)
         y = validation.truth(net, y, len(X))
-        run = Run(net, X, y, w, settings, rng)
+        run = _prepared(net, X, y, w, settings, rng)
     except BaseException:
         rng.bit_generator.state = before  # it may be the caller's
         raise
@@ -146,13 +99,37 @@ def train(net: Network, X: Any, y: Any, w: Any, settings: Settings) -> OptimizeR
     return result
 
 
+def _prepared(
+    net: Network,
+    X: Features,
+    y: np.ndarray,
+    w: np.ndarray,
+    settings: Settings,
+    rng: np.random.Generator,
+) -> Run:
+    """Return the run of checked arguments, with its checkpoints if there are any."""
+    checkpoints, resumed = settings.checkpoints, settings.resumed
+    if checkpoints is None and resumed is None:
+        return Run(net, X, y, w, settings, rng)
+    start = given = orders.generator_state(rng)
+    if resumed is not None:  # what is drawn first is drawn anew
+        start = resumed["start"]
+        with resumed.reading():
+            orders.set_generator_state(rng, start)
+    run = Run(net, X, y, w, settings, rng)
+    about = {**of_training(run, settings), "w": digest(w), "rng": of_state(given)}
+    keeper = Keeper(checkpoints, resumed, about, start, settings.rng is not None)
+    run.keep_checkpoints(keeper, resumed, lambda parameters: model(net, parameters))
+    return run
+
+
 class Run:
     """One run of a solver, of arguments of which the first four are checked."""
 
     def __init__(
         self,
         net: Network,
-        X: np.ndarray,
+        X: Features,
         y: np.ndarray,
         w: np.ndarray,
         settings: Settings,
@@ -179,19 +156,46 @@ class Run:
         self.samples = Samples(net, X, y, weights, rows)
         self.trainer = _trainer(net, w, self.samples, settings, rng)
         self.order = orders.resolve(settings.order, len(self.samples), rng)
+        self.keeper: Keeper | None = None
         self.history = History("loss", "step", "seconds", *self.held_out)
         self.total = np.zeros(batch.N_TOTALS)
         self.step = math.nan
         self.began = time.perf_counter()
+        self._place = 0  # in the epoch, where to begin
+        self._seconds, self._states = 0.0, None  # of the run before, of its callbacks
+        self._mark()
+
+    def keep_checkpoints(
+        self,
+        keeper: Keeper,
+        resumed: Resumed | None,
+        model: Callable[[np.ndarray], dict[str, Any]],
+    ) -> None:
+        """Write checkpoints; go on from one, if it is given.
+
+        Parameters
+        ----------
+        keeper : Keeper
+        resumed : Resumed, optional
+        model : callable
+            Returns the tree of the model that has the given parameters.
+        """
+        self.keeper, self._model = keeper, model
+        self._mark()
+        if resumed is not None:
+            with resumed.reading():
+                self._restore(resumed["model"], resumed["run"])
 
     def result(self) -> OptimizeResult:
         """Do the epochs and return the result."""
         n_steps = self.epochs * -(-len(self.samples) // self.trainer.batch_size)
-        self.began = time.perf_counter()
+        self.began = time.perf_counter() - self._seconds
         try:
             if self.callbacks:
                 more = {"epochs": self.epochs, "n_steps": n_steps}
                 self.callbacks.start(self._state(math.nan, **more))
+            if self.keeper is not None:
+                files.encoded(self._tree(), {})  # raises now what would be raised at writing
             end = self._train()
         except BaseException as error:  # of a callback or a schedule
             message = f"Ended by {type(error).__name__}."
@@ -201,21 +205,28 @@ class Run:
 
     def _train(self) -> Ended:
         try:
-            total = self.epochs * len(self.samples)
-            with progress_bar(self.progress, total, "samples") as bar:
-                for _ in range(self.epochs):
+            if self._states is not None:
+                self._obey(self.callbacks.load_state_dict(self._states))
+            n, n_samples = self.epochs, len(self.samples)
+            with progress_bar(self.progress, n * n_samples, "samples") as bar:
+                bar.update(len(self.history) * n_samples + self._place)
+                while len(self.history) < n:
                     self._epoch(bar)
-            n = self.epochs
             end = Ended(DONE, f"All {n} epochs done." if n > 1 else "The epoch is done.")
         except Ended as early:
             end = early
         except KeyboardInterrupt:
+            if self._is_whole:
+                self._keep()
             n_updates, n_epochs = self.trainer.done[0], len(self.history)
             return Ended(
                 INTERRUPTED,
                 f"Interrupted after {n_updates} updates and {n_epochs} complete epochs.",
             )
-        return end if validation.all_finite(self.trainer.parameters) else self._diverged()
+        if not validation.all_finite(self.trainer.parameters):
+            return self._diverged()
+        self._keep()
+        return end
 
     def _diverged(self) -> Ended:
         n = int(self.trainer.done[0])
@@ -226,34 +237,100 @@ class Run:
         n, size = len(self.samples), self.trainer.batch_size
         most = self.samples.most_entries(size)
         self.order.begin_epoch()
-        self.total[:] = 0
-        start = 0
+        self.order.skip(self._place)
+        start, self._place = self._place, 0
         while start < n:
             k = int(self.trainer.done[0])
             stop = min(start + min(self.trainer.entries_at_once(), most), n)
-            due = self.callbacks.next_stop(k)
-            if due is not None:
+            for due in self._next_stops(k):
                 stop = min(stop, start + (due - k) * size)
             steps = self.schedule.steps(k, k + -(-(stop - start) // size))
             index = self.samples.index(self.order.take(start, stop))
+            self.step = float(steps[-1])
             self.trainer.advance(self.samples.data, index, steps, self.total)
             if not math.isfinite(self.total[batch.LOSSES]):
                 raise self._diverged()
-            self.step = float(steps[-1])
             bar.update(stop - start)
             start = stop
-            if due == self.trainer.done[0]:
-                self._obey(self.callbacks.steps(self._state(self._mean_loss())))
+            self._after_updates()
         self._end_epoch(bar)
+
+    def _next_stops(self, n_updates: int) -> list[int]:
+        """Return at how many updates callbacks and checkpoints are next due, where they are."""
+        stops = [self.callbacks.next_stop(n_updates)]
+        if self.keeper is not None:
+            stops.append(self.keeper.next_stop(n_updates))
+        return [stop for stop in stops if stop is not None]
+
+    def _after_updates(self) -> None:
+        n = int(self.trainer.done[0])
+        message = None
+        if self.callbacks.is_due(n):
+            self._is_whole = False
+            message = self.callbacks.steps(self._state(self._mean_loss()))
+            self._is_whole = True
+        if self.keeper is not None and self.keeper.is_due_after_update(n):
+            self._keep()
+        self._obey(message)
 
     def _end_epoch(self, bar: Any) -> None:
         loss, seconds = self._mean_loss(), time.perf_counter() - self.began
         held_out = self.holdout.evaluate(self.trainer.result)[: len(self.held_out)]
+        self._is_whole = False
         self.history.append(loss, self.step, seconds, *held_out)
         self.schedule.observe(held_out[0] if held_out else loss)
         if not bar.disable:
             bar.set_postfix(loss=f"{loss:.4g}", refresh=False)
-        self._obey(self.callbacks.epoch_end(self._state(loss)))
+        message = self.callbacks.epoch_end(self._state(loss))
+        self._mark()
+        if self.keeper is not None:
+            value = held_out[0] if len(held_out) == 1 else -held_out[1] if held_out else loss
+            if self.keeper.is_due_after_epoch(len(self.history), value):
+                self._keep()
+        self._obey(message)
+
+    def _mark(self) -> None:
+        """Take note of the state between two epochs."""
+        order = None if self.keeper is None else self.order.state_dict()
+        self._began = int(self.trainer.done[0]), order
+        self.total[:] = 0
+        self._is_whole = True
+
+    def _keep(self) -> None:
+        """Write a checkpoint, of parameters that are finite."""
+        if self.keeper is not None and validation.all_finite(self.trainer.parameters):
+            self.keeper.write(self._tree, len(self.history), int(self.trainer.done[0]))
+
+    def _tree(self) -> dict[str, Any]:
+        """Return the state as a file holds it."""
+        trainer, (first, order) = self.trainer, self._began
+        n_updates, vectors = trainer.state
+        run = {
+            "n_updates": n_updates, "vectors": vectors, "order": order, "step": self.step,
+            "place": min((n_updates - first) * trainer.batch_size, len(self.samples)),
+            "total": self.total, "seconds": time.perf_counter() - self.began,
+            "history": self.history.table, "step_sizes": self.schedule.state_dict(),
+            "callbacks": self.callbacks.state_dict(),
+        }  # fmt: skip
+        if trainer.averages:
+            run["iterate"] = trainer.parameters
+        return {"model": self._model(trainer.result), "run": run}
+
+    def _restore(self, model: dict[str, Any], run: dict[str, Any]) -> None:
+        """Go on from what `_tree` returned."""
+        parameters = run["iterate"] if self.trainer.averages else model["parameters"]
+        self.trainer.restore(parameters, State(int(run["n_updates"]), run["vectors"]))
+        self.order.load_state_dict(run["order"])
+        copy_into(self.total, run["total"])
+        self.history.load(run["history"])
+        self.schedule.load_state_dict(run["step_sizes"])
+        self._place, self.step = int(run["place"]), float(run["step"])
+        n_before = -(-self._place // self.trainer.batch_size)
+        self._began = int(self.trainer.done[0]) - n_before, run["order"]
+        self._seconds, self._states = float(run["seconds"]), run["callbacks"]
+        n_epochs = len(self.history) + (self._place > 0)
+        if n_epochs > self.epochs:
+            raise ValueError(f"epochs is {self.epochs}; the checkpoint is of epoch {n_epochs}")
 
     def _obey(self, message: str | None) -> None:
         """Leave the loop if a callback has asked for it."""
@@ -304,7 +381,7 @@ def _trainer(
 ) -> SampleTrainer | BatchTrainer:
     n, size, rule = len(samples), settings.batch_size, settings.updates.rule
     size = n if size is None else min(validation.count("batch_size", size), n)
-    dropout = _dropout(net, settings.dropout, rng)
+    dropout = dropout_of(net, settings.dropout, rng)
     if rule.needs_all_samples:
         if size < n:
             raise ValueError(
@@ -322,33 +399,6 @@ def _trainer(
     return BatchTrainer(
         net, w, size, mean, samples.weights, settings.updates, dropout, settings.state
     )
-
-
-def _dropout(net: Network, value: Any, rng: np.random.Generator) -> Dropout | None:
-    """Return the dropout of each layer's inputs, or None; a seed is drawn only if there is any."""
-    if validation.is_number(value):
-        given = [value]
-        probabilities = [0.0] + [value] * (net.n_layers - 1)
-        if net.n_layers == 1 and value != 0:
-            raise ValueError(
-                f"dropout={value!r} is for hidden layers, and there are none; for the inputs give "
-                f"[{value!r}]"
-            )
-    elif isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, str):
-        given = probabilities = list(value)
-        if len(given) != net.n_layers:
-            raise ValueError(
-                f"dropout has {len(given)} numbers, expected {net.n_layers}: for the inputs and "
-                f"for {net.n_layers - 1} hidden layers"
-            )
-    else:
-        raise TypeError(f"dropout must be a number or a sequence of numbers; got {value!r}")
-    for p in given:
-        if validation.not_negative("dropout", p) >= 1:
-            raise ValueError(f"dropout must be a probability below 1; got {p!r}")
-    if not any(probabilities):
-        return None
-    return Dropout(tuple(map(float, probabilities)), int(rng.integers(2**63)))
 
 
 def _early_stopping(settings: Settings) -> tuple[EarlyStopping, ...]:

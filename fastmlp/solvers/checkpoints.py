@@ -1,0 +1,271 @@
+"""Checkpoints: a run's whole state on disk, from which it goes on to the same bits."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastmlp import descriptions, files, validation
+from fastmlp.files import FormatError, checked_path
+from fastmlp.solvers.identity import require_same
+
+if TYPE_CHECKING:
+    from fastmlp.network import Network
+
+KIND = "checkpoint"
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where a solver writes checkpoints, when, and how many it keeps.
+
+    Solvers take it, or the path alone, as `checkpoint`. A checkpoint is written when it is time, at
+    the end of the run and after Ctrl-C; where the run diverges or an error ends it, the last one
+    stays. `fastmlp.load` returns the model in it, and `resume` of the solvers goes on with the run.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file of the newest checkpoint, in a folder that exists. Of one run at a time.
+    every : int, timedelta or None, default=1
+        After each so many epochs (iterations of full-batch solvers), or when so much time has
+        passed since the last one; None: at the end only.
+    every_n_steps : int, optional
+        Also after each so many updates.
+    keep : int, default=1
+        How many to keep: earlier ones are `path` with ".1" (the last before the newest), ".2" ...
+        at its end.
+    keep_best : bool, default=False
+        Whether to keep the best epoch's as well, as `path` with ".best" at its end: of the greatest
+        validation score, else of the least validation loss, or else mean training loss.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments that do not fit.
+
+    Examples
+    --------
+    >>> import fastmlp as fm
+    >>> net, X, y = fm.Network([2, 1]), [[0.0, 1.0]] * 100, [1.0] * 100
+    >>> kept = fm.Checkpoints("run.ckpt", every=2, keep=3)
+    >>> result = fm.minibatch_sgd(net, X, y, net.init(rng=0), epochs=5, rng=0, checkpoint=kept)
+    >>> further = fm.minibatch_sgd(
+    ...     net, X, y, net.init(rng=0), epochs=9, rng=0, checkpoint=kept, resume=True
+    ... )
+    >>> further.n_epochs
+    9
+    """
+
+    path: Path
+    every: int | timedelta | None = 1
+    every_n_steps: int | None = None
+    keep: int = 1
+    keep_best: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        object.__setattr__(self, "path", checked_path("path", self.path))
+        if isinstance(self.every, timedelta):
+            if self.every <= timedelta(0):
+                raise ValueError(f"every must be positive; got {self.every!r}")
+        elif self.every is not None:
+            validation.count("every", self.every)
+        if self.every_n_steps is not None:
+            validation.count("every_n_steps", self.every_n_steps)
+        validation.count("keep", self.keep)
+        if not isinstance(self.keep_best, (bool, np.bool_)):
+            raise TypeError(f"keep_best must be True or False; got {self.keep_best!r}")
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """A checkpoint that a run goes on from: the file, and what it holds."""
+
+    path: Path
+    tree: dict[str, Any]
+
+    def __getitem__(self, name: str) -> Any:
+        with self.reading():
+            return self.tree[name]
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Raise FormatError where the tree is not as it should be."""
+        try:
+            yield
+        except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
+            raise FormatError(
+                f"{self.path} is no checkpoint of this kind of run: {type(error).__name__}: {error}"
+            ) from None
+
+
+def resolve(checkpoint: Any, every: Any, resume: Any) -> tuple[Checkpoints | None, Resumed | None]:
+    """Return what a solver's arguments ask for: what to write, and what to go on from.
+
+    Parameters
+    ----------
+    checkpoint : None, str, os.PathLike or Checkpoints
+    every : None, int or timedelta
+        Of a mere path.
+    resume : bool, str or os.PathLike
+    """
+    if checkpoint is not None and not isinstance(checkpoint, Checkpoints):
+        checked_path("checkpoint", checkpoint)
+        checkpoint = Checkpoints(checkpoint, 1 if every is None else every)
+    elif every is not None:
+        where = (
+            "checkpoint=None" if checkpoint is None else "fastmlp.Checkpoints, which has its own"
+        )
+        raise ValueError(f"every={every!r} goes with a path as checkpoint; got {where}")
+    if checkpoint is not None:
+        files.require_place(checkpoint.path, "checkpoint")
+    path: Path | None
+    if isinstance(resume, (bool, np.bool_)):
+        if resume and checkpoint is None:
+            raise ValueError("resume=True needs a checkpoint; got checkpoint=None")
+        path = checkpoint.path if resume and checkpoint.path.exists() else None
+    else:
+        path = checked_path("resume", resume)
+    if path is None:
+        return checkpoint, None
+    kind, tree = files.read(path)
+    if kind != KIND:
+        raise FormatError(f"resume must be a checkpoint; {path} holds a {kind}")
+    return checkpoint, Resumed(path, tree)
+
+
+class Keeper:
+    """Writes the checkpoints of one run, and tells whether one is of the same run.
+
+    Parameters
+    ----------
+    settings : Checkpoints or None
+        None: nothing is written.
+    resumed : Resumed or None
+    about : dict
+        What the run is, in words: data and settings that decide its numbers, by their names.
+    start : object
+        The state of the random generator at the start of the run, for the one that goes on.
+    has_seed : bool
+        Whether the user has chosen that state.
+
+    Raises
+    ------
+    ValueError
+        Where the checkpoint is of other data or settings.
+    """
+
+    def __init__(
+        self,
+        settings: Checkpoints | None,
+        resumed: Resumed | None,
+        about: dict[str, str],
+        start: Any = None,
+        has_seed: bool = True,
+    ) -> None:
+        self.settings, self.about, self.start = settings, about, start
+        self.best, self._is_best = math.inf, False  # the least value, and whether it is unwritten
+        if resumed is not None:
+            require_same(resumed.path, resumed["about"], about, has_seed)
+            self.about = resumed["about"]
+            self.best = _number(resumed["best"])
+        self._written: tuple[int, int] | None = None  # epochs and updates, of the last one
+        self._last = time.monotonic()
+        if settings is not None:
+            files.remove_leftovers(settings.path)
+
+    def next_stop(self, n_updates: int) -> int | None:
+        """Return how many updates are made when a checkpoint is next due, or None."""
+        if self.settings is None or self.settings.every_n_steps is None:
+            return None
+        return (n_updates // self.settings.every_n_steps + 1) * self.settings.every_n_steps
+
+    def is_due_after_update(self, n_updates: int) -> bool:
+        """Return whether to write a checkpoint within an epoch."""
+        settings = self.settings
+        if settings is None:
+            return False
+        every = settings.every_n_steps
+        return (every is not None and n_updates % every == 0) or self._is_time()
+
+    def is_due_after_epoch(self, n_epochs: int, value: float) -> bool:
+        """Return whether to write a checkpoint after an epoch of this value, best if least."""
+        settings = self.settings
+        if settings is None:
+            return False
+        self._is_best = value < self.best
+        self.best = min(value, self.best)  # NaN is not taken
+        by_epochs = isinstance(settings.every, int) and n_epochs % settings.every == 0
+        return by_epochs or self._is_time() or (self._is_best and settings.keep_best)
+
+    def _is_time(self) -> bool:
+        assert self.settings is not None
+        every = self.settings.every
+        if not isinstance(every, timedelta):
+            return False
+        return time.monotonic() - self._last >= every.total_seconds()
+
+    def write(self, run: Callable[[], dict[str, Any]], n_epochs: int, n_updates: int) -> None:
+        """Write a checkpoint, unless the last one is of now; where that fails, warn.
+
+        Parameters
+        ----------
+        run : callable
+            Returns the tree of the run's state: "model", and what the solver puts beside it.
+        """
+        settings, now = self.settings, (n_epochs, n_updates)
+        if settings is None or self._written == now:
+            return
+        tree = {**run(), "about": self.about, "start": self.start, "best": self.best}
+        if self._try(lambda: files.write(settings.path, KIND, tree, settings.keep)):
+            self._written = now
+            if self._is_best and settings.keep_best:
+                self._try(lambda: files.copy(settings.path, _best(settings.path)))
+        self._is_best, self._last = False, time.monotonic()
+
+    def _try(self, call: Callable[[], None]) -> bool:
+        assert self.settings is not None
+        try:
+            call()
+        except OSError as error:  # a full disk shall not cost the run
+            message = f"Checkpoint not written, and training goes on: {self.settings.path}: {error}"
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
+            return False
+        return True
+
+
+def _best(path: Path) -> Path:
+    return path.with_name(f"{path.name}.best")
+
+
+def _number(value: Any) -> float:
+    if not isinstance(value, (int, float)):
+        raise FormatError(f"the checkpoint has {value!r} where a number should be")
+    return float(value)
+
+
+def model(net: Network, parameters: np.ndarray) -> dict[str, Any]:
+    """Return the tree of a network and its parameters, which `fastmlp.load` reads."""
+    return {"kind": "network", "network": descriptions.of(net), "parameters": parameters}
+
+
+def copy_into(target: np.ndarray, value: Any) -> None:
+    """Write an array from a checkpoint over another of its shape and dtype."""
+    if not isinstance(value, np.ndarray):
+        raise FormatError(f"the checkpoint has {type(value).__name__} where an array should be")
+    if value.shape != target.shape or value.dtype != target.dtype:
+        raise FormatError(
+            f"the checkpoint has an array of {value.shape} {value.dtype} where one of "
+            f"{target.shape} {target.dtype} should be"
+        )
+    target[...] = value

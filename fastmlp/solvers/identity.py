@@ -1,0 +1,123 @@
+"""What a run is, in words: the data and settings that decide its numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastmlp.files import FormatError
+from fastmlp.solvers.step_sizes import Schedule, name_of
+from fastmlp.sparse import by_rows
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fastmlp.objective import Objective
+    from fastmlp.solvers.training import Run, Settings
+    from fastmlp.sparse import Features
+
+HASHED_NUMBERS = 2**20
+# What is not compared where a run goes on with a random generator of no given seed.
+_RANDOM = ("w", "rng")
+
+
+def of_training(run: Run, settings: Settings) -> dict[str, str]:
+    """Return the data and settings that decide the numbers of a run, in words."""
+    samples, updates = run.samples, settings.updates
+    names = ("reduction", "order", "dropout", "scoring", "patience", "min_improvement")
+    words = {
+        "solver": "sgd" if settings.per_sample else "minibatch_sgd",
+        "net": repr(samples.net),
+        **{name.removesuffix("_from"): shown(value) for name, value in vars(updates).items()},
+        "batch_size": str(run.trainer.batch_size),
+        "step": shown(run.schedule.schedule),
+        **{name: shown(getattr(settings, name)) for name in names},
+        "X": digest(samples.X, dtype=samples.net.dtype),
+        "y": digest(samples.y, dtype=samples.y_dtype),
+        "sample_weight, class_weight": digest(samples.weights),
+    }
+    if settings.validation is not None:
+        words["validation"] = run.holdout.words()
+    return words
+
+
+def of_descent(objective: Objective, direction: Any, search: Any, w: np.ndarray) -> dict[str, str]:
+    """Return the data and settings that decide the numbers of a descent, in words."""
+    net = objective.net
+    return {
+        "solver": "gradient_descent",
+        "net": repr(net),
+        "direction": shown(direction),
+        "line_search": shown(search),
+        "l2": shown(objective.l2),
+        "reduction": shown(objective.reduction),
+        "X": digest(by_rows(objective.X), dtype=net.dtype),
+        "y": digest(objective.y, dtype=np.int64 if objective.y.ndim == 1 else net.dtype),
+        "sample_weight, class_weight": digest(objective.weights),
+        "w": digest(w),
+    }
+
+
+def require_same(path: Path, there: Any, about: dict[str, str], has_seed: bool) -> None:
+    """Raise ValueError where a checkpoint is of another run, telling what differs."""
+    if not isinstance(there, dict):
+        raise FormatError(f"{path} does not say what run it is of")
+    names = [*about, *(name for name in there if name not in about)]
+    differing = [
+        f"{name} is {about.get(name, 'not there')} here, {there.get(name, 'not there')} there"
+        for name in names
+        if about.get(name) != there.get(name) and (has_seed or name not in _RANDOM)
+    ]
+    if differing:
+        raise ValueError(
+            f"{path} is a checkpoint of another run, which this one cannot go on from: "
+            f"{'; '.join(differing)}"
+        )
+
+
+def of_state(state: dict[str, Any]) -> str:
+    """Return a random generator's state in words."""
+    return f"in state {hashlib.sha256(shown(state).encode()).hexdigest()[:16]}"
+
+
+def shown(value: Any) -> str:
+    """Return a setting in words that are the same in each process."""
+    if isinstance(value, Schedule):
+        return value.expression()
+    if isinstance(value, np.ndarray):
+        return digest(value)
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(shown, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{shown(k)}: {shown(v)}' for k, v in value.items())}}}"
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        parts = [
+            f"{one.name}={shown(getattr(value, one.name))}" for one in dataclasses.fields(value)
+        ]
+        return f"{type(value).__name__}({', '.join(parts)})"
+    if callable(value):
+        return name_of(value)
+    return repr(value)
+
+
+def digest(array: Features | None, dtype: Any = None) -> str:
+    """Return an array's shape, and a digest of its numbers whatever their layout.
+
+    Parameters
+    ----------
+    array : ndarray, SparseRows or None
+    dtype : dtype, optional
+        Numbers count as what they are in this dtype; by default in their own.
+    """
+    if array is None:
+        return "None"
+    hashed = hashlib.sha256()
+    n_rows = max(1, HASHED_NUMBERS // max(1, math.prod(array.shape[1:])))
+    for start in range(0, array.shape[0], n_rows):
+        rows = array[start : start + n_rows]
+        hashed.update(np.ascontiguousarray(rows, dtype).view(np.uint8).data)
+    return f"of shape {array.shape} and digest {hashed.hexdigest()[:16]}"
