@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from fastmlp.diagnostics import directional_derivative, is_descent_direction
     from fastmlp.estimators import MLPClassifier, MLPRegressor
     from fastmlp.files import FormatError
+    from fastmlp.models import load, save
     from fastmlp.network import Network
     from fastmlp.objective import Objective
     from fastmlp.solvers import line_search, rules, schedules
@@ -32,8 +33,10 @@ _NAMES = {
     "directional_derivative": "fastmlp.diagnostics",
     "gradient_descent": "fastmlp.solvers.gradient_descent",
     "is_descent_direction": "fastmlp.diagnostics",
+    "load": "fastmlp.models",
     "minibatch_sgd": "fastmlp.solvers.stochastic",
     "minimize": "fastmlp.solvers.minimize",
+    "save": "fastmlp.models",
     "sgd": "fastmlp.solvers.stochastic",
 }
 _MODULES = {
@@ -57,10 +60,12 @@ __all__ = [
     "gradient_descent",
     "is_descent_direction",
     "line_search",
+    "load",
     "losses",
     "minibatch_sgd",
     "minimize",
     "rules",
+    "save",
     "schedules",
     "sgd",
     "sources",
