@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from fastmlp import descriptions, files, validation
@@ -62,15 +63,21 @@ def save(path: Any, model: Any, optimizer: bool = True) -> None:
     Network([2, 3, 1], hidden='relu', output='identity', loss='squared_error')
     """
     path = checked_path("path", path)
-    tree = _tree(model, optimizer)
+    tree, left_out = _tree(model, optimizer)
     require_place(path)
     files.write(path, tree.pop("kind"), tree)
+    if left_out:
+        warnings.warn(
+            f"{path} does not hold {', '.join(left_out)}: a loaded model has the defaults",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
-def _tree(model: Any, optimizer: bool) -> dict[str, Any]:
+def _tree(model: Any, optimizer: bool) -> tuple[dict[str, Any], list[str]]:
     if isinstance(model, (tuple, list)) and len(model) == 2 and isinstance(model[0], Network):
         net, w = model
-        return checkpoints.model(net, validation.parameters(net, w))
+        return checkpoints.model(net, validation.parameters(net, w)), []
     if hasattr(model, "get_params"):
         from sklearn.pipeline import Pipeline
 
@@ -132,8 +139,8 @@ def _model(kind: Any, tree: dict[str, Any], loss: Loss | None) -> Any:
     if kind == "network":
         return descriptions.network(tree["network"], tree["parameters"], loss)
     if kind in ("estimator", "pipeline"):
-        from fastmlp.estimators import pipelines, stored
+        from fastmlp.estimators import pipelines, stored, trees
 
-        reader: Any = {stored.KIND: stored.back, pipelines.KIND: pipelines.back}[kind]
+        reader: Any = {trees.KIND: stored.back, pipelines.KIND: pipelines.back}[kind]
         return reader(tree, loss)
     raise FormatError(f"it holds a model of unknown kind {str(kind)[:40]!r}")

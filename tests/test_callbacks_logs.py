@@ -14,7 +14,6 @@ from numpy.testing import assert_array_equal
 
 from cases_callbacks import N_STEPS, Interrupting, drive
 from fastmlp.callbacks import (
-    Checkpoint,
     CSVLog,
     JSONLinesLog,
     ProgressBar,
@@ -26,7 +25,6 @@ MAKERS = {
     "ProgressBar": ProgressBar,
     "CSVLog": lambda **options: CSVLog("log", **options),
     "JSONLinesLog": lambda **options: JSONLinesLog("log", **options),
-    "Checkpoint": lambda **options: Checkpoint("w.npy", **options),
     "TensorBoard": lambda **options: TensorBoard("runs", **options),
 }
 
@@ -41,14 +39,14 @@ def test_refused_intervals(make):
             make(every_n_steps=bad)
 
 
-@pytest.mark.parametrize("make", [CSVLog, JSONLinesLog, Checkpoint, TensorBoard])
+@pytest.mark.parametrize("make", [CSVLog, JSONLinesLog, TensorBoard])
 def test_refused_paths(make):
     for bad in (3, None, b"log", ["log"]):
         with pytest.raises(TypeError, match=r"^(path|folder) must be a str or os\.PathLike; got"):
             make(bad)
 
 
-@pytest.mark.parametrize("make", [CSVLog, JSONLinesLog, Checkpoint])
+@pytest.mark.parametrize("make", [CSVLog, JSONLinesLog])
 def test_places_for_no_file_are_refused_before_training(make, tmp_path):
     def update(nit):
         raise AssertionError("an update was made")

@@ -117,7 +117,11 @@ def public():
 
 
 PUBLIC = dict(public())
-CALLABLE = {name: thing for name, thing in PUBLIC.items() if callable(thing)}
+CALLABLE = {
+    name: thing
+    for name, thing in PUBLIC.items()
+    if callable(thing) and not (isinstance(thing, type) and issubclass(thing, Exception))
+}
 
 
 def test_what_is_public():

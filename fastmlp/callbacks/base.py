@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastmlp import validation
 
@@ -76,18 +74,3 @@ class Callback:
 def optional_count(name: str, value: int | None) -> int | None:
     """Return None, or a positive count."""
     return None if value is None else validation.count(name, value)
-
-
-def checked_path(name: str, value: Any) -> Path:
-    """Return a path."""
-    if not isinstance(value, (str, os.PathLike)):
-        raise TypeError(f"{name} must be a str or os.PathLike; got {value!r}")
-    return Path(value)
-
-
-def require_place(path: Path) -> None:
-    """Raise where a path is no place for a file."""
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"path must be in a folder that exists; got {str(path)!r}")
-    if path.is_dir():
-        raise IsADirectoryError(f"path must be a file; got the folder {str(path)!r}")

@@ -13,7 +13,8 @@ import warnings
 from collections.abc import Mapping
 from typing import IO, TYPE_CHECKING, Any
 
-from fastmlp.callbacks.base import Callback, checked_path, optional_count, require_place
+from fastmlp.callbacks.base import Callback, optional_count
+from fastmlp.files import checked_path, replacing, require_place
 from fastmlp.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ class _Log(Callback):
     def on_start(self, state: OptimizeResult) -> None:
         """Open the file."""
         self._further = dict.fromkeys(_further_values(state))
-        self._file: Any = self._opened(["n_epochs", "nit", *_EACH_ROW, *self._further])
+        done = int(state.n_epochs), int(state.nit)
+        self._file: Any = self._opened(["n_epochs", "nit", *_EACH_ROW, *self._further], done)
         try:
             self._file.flush()
         except OSError:
@@ -128,8 +130,11 @@ class _Log(Callback):
         with contextlib.suppress(OSError):
             file.close()
 
-    def _opened(self, names: list[str]) -> Any:
-        """Return a file, to be flushed and closed, for rows of these names."""
+    def _opened(self, names: list[str], done: tuple[int, int]) -> Any:
+        """Return a file, to be flushed and closed, for rows of these names.
+
+        `done` are the epochs and updates that were done before, where a run goes on.
+        """
         raise NotImplementedError
 
     def _write(self, row: dict[str, float | None]) -> None:
@@ -143,20 +148,45 @@ class _TextLog(_Log):
         super().__init__(every_n_steps)
         self.path, self.append = checked_path("path", path), append
 
-    def _opened(self, names: list[str]) -> Any:
+    def _opened(self, names: list[str], done: tuple[int, int]) -> Any:
         require_place(self.path)
-        last = b""
-        if self.append and self.path.exists():
+        last, goes_on = b"", any(done)
+        if goes_on and self.path.exists():
+            self._cut(done)
+        if (self.append or goes_on) and self.path.exists():
             with self.path.open("rb") as before:
                 self._check_first_line(before.readline().decode(errors="replace"), names)
                 before.seek(max(0, before.seek(0, os.SEEK_END) - 1))
                 last = before.read()
-        file = self.path.open("a" if self.append else "w", encoding="utf-8", newline="")
+        mode = "a" if self.append or goes_on else "w"
+        file = self.path.open(mode, encoding="utf-8", newline="")
         if last == b"":
             self._begin(file, names)
         elif last != b"\n":
             file.write("\n")  # after the half row that a killed run has left
         return file
+
+    def _cut(self, done: tuple[int, int]) -> None:
+        """Remove the last rows that are beyond what was done: they will be written again."""
+        with self.path.open(encoding="utf-8", newline="") as before:
+            lines = before.readlines()
+        kept = len(lines)
+        while kept > 0 and self._is_beyond(lines[kept - 1], done):
+            kept -= 1
+        if kept < len(lines):
+            with replacing(self.path) as file:
+                file.write("".join(lines[:kept]).encode())
+
+    def _is_beyond(self, line: str, done: tuple[int, int]) -> bool:
+        """Return whether a row is of later, or not complete."""
+        try:
+            return not line.endswith("\n") or self._counts(line) > done
+        except (ValueError, LookupError, TypeError):
+            return False
+
+    def _counts(self, line: str) -> tuple[int, int]:
+        """Return the epochs and updates that a row is of."""
+        raise NotImplementedError
 
     def _check_first_line(self, line: str, names: list[str]) -> None:
         """Raise where rows of these names cannot be appended."""
@@ -182,7 +212,7 @@ class CSVLog(_TextLog):
         in the validation columns. An epoch that ends there has its own row as well.
     append : bool, default=False
         Whether to keep the rows that the file has, which must have the same columns; otherwise
-        each run begins anew.
+        each run begins anew, unless it goes on from a checkpoint: then the rows up to there stay.
 
     Raises
     ------
@@ -206,6 +236,10 @@ class CSVLog(_TextLog):
                 f"path must be a log with the columns {','.join(names)} to append to; "
                 f"{self.path} begins with {found!r}"
             )
+
+    def _counts(self, line: str) -> tuple[int, int]:
+        n_epochs, nit, *_ = line.split(",")
+        return int(n_epochs), int(nit)
 
     def _begin(self, file: IO[str], names: list[str]) -> None:
         csv.writer(file, lineterminator="\n").writerow(names)
@@ -239,6 +273,10 @@ class JSONLinesLog(_TextLog):
     ...     [json.loads(line)["nit"] for line in file]
     [1, 2, 3]
     """
+
+    def _counts(self, line: str) -> tuple[int, int]:
+        row = json.loads(line)
+        return int(row["n_epochs"]), int(row["nit"])
 
     def _write(self, row: dict[str, float | None]) -> None:
         finite = {k: v if v is not None and math.isfinite(v) else None for k, v in row.items()}
@@ -280,7 +318,7 @@ class TensorBoard(_Log):
             hint = 'tensorboardX, which pip install "fastmlp[tensorboard]" installs'
             raise ImportError(f"TensorBoard needs {hint}: {error}") from error
 
-    def _opened(self, names: list[str]) -> Any:
+    def _opened(self, names: list[str], done: tuple[int, int]) -> Any:
         # Not SummaryWriter: its rows wait in a queue, and where the disk is full it waits for ever.
         from tensorboardX.record_writer import RecordWriter
 

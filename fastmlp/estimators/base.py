@@ -19,12 +19,14 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from fastmlp import sparse, threads, validation
 from fastmlp.estimators import full_batch, held_out, stochastic
 from fastmlp.estimators.constraints import CONSTRAINTS, FLOATS
+from fastmlp.estimators.keeping import Keeping
 from fastmlp.estimators.model import Fitted
 from fastmlp.estimators.parameters import architecture, initial, widths_of
 from fastmlp.estimators.problem import NON_FINITE, Course, Problem
 from fastmlp.estimators.rules import is_stochastic
 from fastmlp.estimators.tasks import CallbackSupportMixin, Tasks
 from fastmlp.losses import Loss
+from fastmlp.solvers import checkpoints
 from fastmlp.solvers.rules import Rule
 from fastmlp.validation import all_finite
 
@@ -76,6 +78,9 @@ class BaseMLP(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transformer
         X_val: Any = None,
         y_val: Any = None,
         sample_weight_val: Any = None,
+        checkpoint: Any = None,
+        every: Any = None,
+        resume: Any = False,
     ) -> BaseMLP:
         """Fit the model to data matrix X and target(s) y.
 
@@ -92,6 +97,17 @@ class BaseMLP(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transformer
             As X and y, of samples to validate on after each epoch: `validation_loss_curve_`,
             `validation_scores_`. With `early_stopping`, they take the place of a part of X.
         sample_weight_val : array-like of shape (n_samples_val,), optional
+        checkpoint : str, os.PathLike or Checkpoints, optional
+            The file to write the whole state of the training to as it goes, or
+            `fastmlp.Checkpoints` for more choices. `fastmlp.load` returns the model in it. Not with
+            solver="lbfgs", whose state SciPy keeps to itself.
+        every : int or datetime.timedelta, optional
+            After how many epochs (iterations), or what time, to write it; by default each.
+        resume : bool, str or os.PathLike, default=False
+            True: go on from `checkpoint` if there is one, else begin. A path: go on from that one.
+            The fit ends on the same bits as one that was never stopped. Data and parameters are to
+            be those of the checkpoint, but `max_iter`, `verbose`, `callbacks` and `n_jobs`; where
+            `random_state` is None, the random numbers are the checkpoint's.
 
         Returns
         -------
@@ -101,7 +117,12 @@ class BaseMLP(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transformer
         Raises
         ------
         ValueError
-            For data that do not fit, and where training diverges. An earlier fit stays as it was.
+            For data that do not fit, for a checkpoint of another fit, and where training diverges.
+            An earlier fit stays as it was.
+        fastmlp.FormatError
+            For a file to resume from that is no checkpoint, or damaged.
+        OSError
+            For a checkpoint's folder that does not exist, or a file that cannot be read.
 
         Warns
         -----
@@ -110,7 +131,8 @@ class BaseMLP(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transformer
         UserWarning
             Where interrupted by Ctrl-C: what has been learnt by then is kept.
         """
-        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
+        keeping = Keeping(self, *checkpoints.resolve(checkpoint, every, resume))
+        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), keeping)
 
     def transform(self, X: Any) -> np.ndarray:
         """Return what the units of the last hidden layer give.
@@ -136,6 +158,7 @@ class BaseMLP(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transformer
         y: Any,
         sample_weight: Any,
         validation_data: tuple[Any, Any, Any],
+        keeping: Keeping,
         incremental: bool = False,
         classes: Any = None,
     ) -> BaseMLP:
@@ -145,7 +168,9 @@ class BaseMLP(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transformer
         tasks = Tasks(self, n_epochs, {"X": X, "y": y, "metadata": metadata})
         before, learner = self.__dict__.copy(), copy.copy(self)
         with threads.limited(self.n_jobs):
-            learner._learn(X, y, sample_weight, validation_data, incremental, classes, tasks)
+            learner._learn(
+                X, y, sample_weight, validation_data, keeping, incremental, classes, tasks
+            )
         tasks.end(lambda: learner.__dict__)
         learnt = learner.__dict__
         if self.warm_start or incremental:
@@ -170,6 +195,7 @@ class BaseMLP(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transformer
         y: Any,
         sample_weight: Any,
         validation_data: tuple[Any, Any, Any],
+        keeping: Keeping,
         incremental: bool,
         classes: Any,
         tasks: Tasks,
@@ -186,6 +212,7 @@ class BaseMLP(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transformer
         targets = validation.truth(network, self._encoded(y, network.dtype), X.shape[0])
         random_state = check_random_state(self.random_state)
         w = initial(network, self.activation, random_state) if is_new else self.parameters_
+        random_state = keeping.begin(random_state)
         weights, alpha = self._weights(X, y, sample_weight)
         rows, validation_set = held_out.resolve(
             self, network, X, y, targets, weights, validation_data, random_state, incremental
@@ -202,11 +229,11 @@ class BaseMLP(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transformer
             if incremental and self.early_stopping and optimizer.has_stopped:
                 return
             w = stochastic.minimise(
-                self, problem, w, course, optimizer, random_state, tasks, incremental
+                self, problem, w, course, optimizer, random_state, tasks, incremental, keeping
             )
             self._optimizer = optimizer
         else:
-            w = full_batch.minimise(self, problem, w, course, tasks)
+            w = full_batch.minimise(self, problem, w, course, tasks, keeping)
             self._optimizer = None
         if not all_finite(w):
             raise ValueError(NON_FINITE)

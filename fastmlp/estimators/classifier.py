@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_array, column_or_1d
 
 from fastmlp.estimators.base import BaseMLP, has_partial_fit
 from fastmlp.estimators.held_out import accuracy
+from fastmlp.estimators.keeping import Keeping
 from fastmlp.estimators.labels import Labels, distinct
 from fastmlp.losses import Loss
 
@@ -253,7 +254,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             Trained MLP model.
         """
         given = (X_val, y_val, sample_weight_val)
-        self._fit(X, y, sample_weight, given, incremental=True, classes=classes)
+        self._fit(X, y, sample_weight, given, Keeping(self), incremental=True, classes=classes)
         return self
 
     def _begin_partial_fit(self, y: Any, classes: Any) -> None:

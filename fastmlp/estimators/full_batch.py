@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from fastmlp.estimators.keeping import Keeping, model
 from fastmlp.estimators.problem import NON_FINITE, Course, Problem, callbacks_of, warn
 from fastmlp.estimators.rules import DIRECTIONS
 from fastmlp.estimators.watch import ASKED, Watch, obey_interrupt
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
 
     from fastmlp.estimators.tasks import Tasks
+    from fastmlp.solvers.descent import Descent
 
 # SciPy's default for L-BFGS-B, which scikit-learn's solver keeps.
 LBFGS_FTOL = 2.220446049250313e-09
@@ -36,7 +38,12 @@ SCIPY_OUT_OF_ITERATIONS = 1
 
 
 def minimise(
-    estimator: Any, problem: Problem, w: np.ndarray, course: Course, tasks: Tasks
+    estimator: Any,
+    problem: Problem,
+    w: np.ndarray,
+    course: Course,
+    tasks: Tasks,
+    keeping: Keeping,
 ) -> np.ndarray:
     """Do the iterations; return the parameters.
 
@@ -57,6 +64,10 @@ def minimise(
             "dropout needs a stochastic solver; "
             f"got dropout={estimator.dropout!r} and solver={solver!r}"
         )
+    if keeping.is_on and solver not in DIRECTIONS:
+        raise ValueError(
+            f"solver={solver!r} has no checkpoints, as SciPy keeps its state to itself; others have"
+        )
     objective = Objective(
         problem.net,
         problem.X,
@@ -65,12 +76,23 @@ def minimise(
         l2=problem.alpha / problem.total_weight,
     )
     watch = _Watch(estimator, problem, course, tasks)
+    if keeping.resumed is not None:
+        with keeping.resumed.reading():
+            watch.load_state_dict(keeping.resumed["watch"])
+
+    def prepare(descent: Descent) -> None:
+        keeper = keeping.keeper(problem, w)
+        descent.keep_checkpoints(keeper, keeping.resumed, watch.tree, watch.reason)
+
     failure: tuple[int, str] | None = None
     try:
         watch.start(w)
         if solver in DIRECTIONS:
             direction = DIRECTIONS[solver]
-            result = descend(objective, w, direction, "exact", tol, max_iter, watch, False)
+            result = descend(
+                objective, w, direction, "exact", tol, max_iter, watch, False,
+                prepare if keeping.is_on else None,
+            )  # fmt: skip
             if result.status == OUT_OF_ITERATIONS:
                 failure = SCIPY_OUT_OF_ITERATIONS, result.message
         else:
@@ -131,12 +153,31 @@ class _Watch(Watch):
                 np.random.default_rng(0),
             )  # fmt: skip
         self.history = History(*self.names)
+        self._states: Any = None  # of the callbacks, of the fit before
+        self.reason: str | None = None  # why it had ended
+
+    def tree(self, w: np.ndarray) -> dict[str, Any]:
+        """Return what is in a checkpoint beside the solver's run."""
+        watch = {
+            "course": self.course.tree(),
+            "history": self.history.table,
+            "callbacks": self.callbacks.state_dict(),
+        }
+        return {"model": model(self, w), "watch": watch}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what was in a checkpoint as "watch"."""
+        self.course.load(state["course"])
+        self.history.load(state["history"])
+        self._states = state["callbacks"]
 
     def start(self, w: np.ndarray) -> None:
         """Begin the first iteration."""
         self.tasks.begin_epoch()
         if self.callbacks:
-            self.callbacks.start(self._state(w, math.nan, 0))
+            self.callbacks.start(self._state(w, math.nan, len(self.history)))
+        if self._states is not None:
+            self.reason = self.callbacks.load_state_dict(self._states)
 
     def __call__(self, state: OptimizeResult) -> None:
         """Record an iteration; raise StopIteration if it is to be the last."""

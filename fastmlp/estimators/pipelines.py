@@ -16,7 +16,7 @@ from sklearn.preprocessing import (
 )
 from sklearn.utils.validation import check_is_fitted
 
-from fastmlp.estimators import stored
+from fastmlp.estimators import stored, trees
 from fastmlp.files import FormatError
 from fastmlp.losses import Loss
 
@@ -27,8 +27,10 @@ SCALERS = {
 }
 
 
-def tree(pipeline: Pipeline, optimizer: bool = True) -> dict[str, Any]:
+def tree(pipeline: Pipeline, optimizer: bool = True) -> tuple[dict[str, Any], list[str]]:
     """Return what a file holds of a fitted pipeline: scalers, and one of our estimators at the end.
+
+    Parameters and results are those of `stored.tree`.
 
     Raises
     ------
@@ -38,7 +40,8 @@ def tree(pipeline: Pipeline, optimizer: bool = True) -> dict[str, Any]:
     """
     *others, (name, estimator) = pipeline.steps
     steps = [[name, _scaler_tree(one)] for name, one in others if one not in (None, "passthrough")]
-    return {"kind": KIND, "steps": [*steps, [name, stored.tree(estimator, optimizer)]]}
+    last, left_out = stored.tree(estimator, optimizer)
+    return {"kind": KIND, "steps": [*steps, [name, last]]}, left_out
 
 
 def _scaler_tree(scaler: Any) -> dict[str, Any]:
@@ -55,7 +58,7 @@ def _scaler_tree(scaler: Any) -> dict[str, Any]:
         "class": type(scaler).__name__,
         "settings": settings,
         "fitted": fitted,
-        "feature_names_in": None if names is None else stored.strings_or_numbers(names),
+        "feature_names_in": None if names is None else trees.strings_or_numbers(names),
     }
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastmlp.files import FormatError
 from fastmlp.kernels.updates import dot
 from fastmlp.solvers.reports import Callbacks
 
@@ -136,6 +137,26 @@ class Course:
         """Return a copy that shares no list."""
         curves = {name: list(v) for name, v in vars(self).items() if isinstance(v, list)}
         return replace(self, **curves)  # type: ignore[arg-type]
+
+    def tree(self) -> dict[str, Any]:
+        """Return all of it, as files hold it."""
+        return dict(vars(self.copy()))
+
+    def load(self, tree: dict[str, Any]) -> None:
+        """Have what `tree` returned.
+
+        Raises
+        ------
+        FormatError
+            For anything else.
+        """
+        for name in vars(self):
+            value = tree[name]
+            numbers = value if isinstance(value, list) else [value]
+            if not all(one is None or isinstance(one, (int, float)) for one in numbers):
+                raise FormatError(f"the course of training has a {name} that is no number")
+            setattr(self, name, value)
+        self.loss = np.float64(self.loss)
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from fastmlp.files import FormatError
+from fastmlp.solvers.checkpoints import copy_into
 from fastmlp.solvers.orders import Order
 from fastmlp.solvers.step_sizes import StepSizes
 
@@ -48,3 +52,19 @@ class ShuffledByState(Order):
     def take(self, start: int, stop: int) -> np.ndarray:
         """Return the samples at places start .. stop - 1 of the epoch."""
         return self._index[start:stop]
+
+    def skip(self, stop: int) -> None:
+        """Do nothing: places are taken in any sequence."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the last epoch's order, and what the next is drawn from."""
+        return {"index": self._index, "random_state": self._random_state.get_state(legacy=False)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        index = np.empty(self.n, np.int64)
+        copy_into(index, state["index"])
+        if not np.array_equal(np.sort(index), np.arange(self.n)):
+            raise FormatError("the checkpoint has an order that is no permutation")
+        self._random_state.set_state(state["random_state"])
+        self._index = index

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_array, column_or_1d
 
 from fastmlp.estimators.base import BaseMLP, has_partial_fit
 from fastmlp.estimators.held_out import r2
+from fastmlp.estimators.keeping import Keeping
 from fastmlp.losses import Loss
 
 # Losses by the names that users give, and what they are called here. scikit-learn's squared error
@@ -252,7 +253,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self : object
             Trained MLP model.
         """
-        self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)
+        given = (X_val, y_val, sample_weight_val)
+        self._fit(X, y, sample_weight, given, Keeping(self), incremental=True)
         return self
 
     def _checked_validation_targets(self, y: Any) -> Any:

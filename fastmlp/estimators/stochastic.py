@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from fastmlp.estimators.keeping import Keeping, model
 from fastmlp.estimators.problem import NON_FINITE, Course, Problem, callbacks_of, warn
 from fastmlp.estimators.rates import LearningRate, ShuffledByState
 from fastmlp.estimators.rules import RATED, rule_of
 from fastmlp.estimators.watch import ASKED, Watch, obey_interrupt
 from fastmlp.solvers import schedules
+from fastmlp.solvers.checkpoints import parameters_of
 from fastmlp.solvers.reports import DIVERGED, DONE
 from fastmlp.solvers.trainers import BatchTrainer
 from fastmlp.solvers.training import Run, Settings
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from fastmlp.solvers.step_sizes import StepSizes
     from fastmlp.solvers.trainers import State
 
+# Of an `Optimizer`, what changes at the ends of epochs.
+_KEPT = ("learning_rate", "no_improvement", "best", "has_stopped")
 # `learning_rate="adaptive"` divides by this, until the rate is at most that.
 ADAPTIVE_DIVISOR, LEAST_RATE = 5.0, 1e-6
 
@@ -96,6 +100,7 @@ def minimise(
     random_state: np.random.RandomState,
     tasks: Tasks,
     incremental: bool,
+    keeping: Keeping,
 ) -> np.ndarray:
     """Do the epochs, one if incremental; return the parameters.
 
@@ -111,6 +116,7 @@ def minimise(
     random_state : numpy.random.RandomState
     tasks : Tasks
     incremental : bool
+    keeping : Keeping
 
     Raises
     ------
@@ -130,6 +136,9 @@ def minimise(
         _settings(estimator, problem, optimizer, watch, random_state, incremental),
         _generator(estimator, random_state),
     )
+    if keeping.is_on:
+        keeper = keeping.keeper(problem, w)
+        run.keep_checkpoints(keeper, keeping.resumed, lambda w: model(watch, w))
     watch.n_updates = -(-problem.n_samples // run.trainer.batch_size)
     n_before = int(run.trainer.done[0])
     result = run.result()
@@ -222,6 +231,7 @@ class _Watch(Watch):
         self.incremental, self.others = incremental, callbacks_of(estimator)
         self.n_updates = 1  # in an epoch
         self.rate = LearningRate(optimizer.learning_rate)
+        self.reason: str | None = None  # why the fit has ended
 
     def on_start(self, state: OptimizeResult) -> None:
         """Begin the first epoch."""
@@ -239,18 +249,40 @@ class _Watch(Watch):
         improved = has_better_score if self.stops_early else self._has_lower_loss()
         optimizer.no_improvement = 0 if improved else optimizer.no_improvement + 1
         self._decay()
-        reason = None
         if optimizer.no_improvement > self.estimator.n_iter_no_change:
-            reason = self._end_or_slow_down()
+            self.reason = self._end_or_slow_down()
         optimizer.learning_rate = self.rate.value
         if self.others:
             state.estimator = self.fitted_so_far(state.x)
         asked = self.end_task(state.x)
-        if reason is not None:
-            raise StopIteration(reason)
+        if self.reason is not None:
+            raise StopIteration(self.reason)
         if asked:
             raise StopIteration(ASKED)
         self.tasks.begin_epoch()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a fit goes on with."""
+        optimizer = {name: getattr(self.optimizer, name) for name in _KEPT}
+        return {
+            "course": self.course.tree(), "optimizer": optimizer, "penalty": self._penalty,
+            "reason": self.reason,
+        }  # fmt: skip
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state; raise StopIteration where the fit had ended."""
+        self.course.load(state["course"])
+        kept, optimizer = state["optimizer"], self.optimizer
+        optimizer.learning_rate = float(kept["learning_rate"])
+        optimizer.no_improvement = int(kept["no_improvement"])
+        optimizer.has_stopped = bool(kept["has_stopped"])
+        optimizer.best = kept["best"]
+        if optimizer.best is not None:
+            optimizer.best = parameters_of(self.problem.net, optimizer.best)
+        self._penalty = float(state["penalty"])
+        self.reason = state["reason"]
+        if self.reason is not None:
+            raise StopIteration(str(self.reason))
 
     def diverge(self) -> None:
         """End with the parameters of the best epoch; raise ValueError where there are none."""

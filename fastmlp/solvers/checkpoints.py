@@ -269,3 +269,10 @@ def copy_into(target: np.ndarray, value: Any) -> None:
             f"{target.shape} {target.dtype} should be"
         )
     target[...] = value
+
+
+def parameters_of(net: Network, value: Any, n: int = 1) -> np.ndarray:
+    """Return a copy of so many vectors of a network's parameters, from a checkpoint."""
+    vector = np.empty(n * net.n_params, net.dtype)
+    copy_into(vector, value)
+    return vector

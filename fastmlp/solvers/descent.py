@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from fastmlp.kernels.updates import dot
 from fastmlp.objective import Evaluation, Objective
 from fastmlp.solvers import directions
 from fastmlp.solvers import line_search as line_searches
-from fastmlp.solvers.checkpoints import Keeper, Resumed, copy_into, model
+from fastmlp.solvers.checkpoints import Keeper, Resumed, model, parameters_of
 from fastmlp.solvers.directions import Step
 from fastmlp.solvers.first_minimiser import ULPS
 from fastmlp.solvers.line_search import LineSearchResult, Outcome
@@ -74,18 +75,12 @@ class State:
     def of(cls, w: Any, tree: dict[str, Any], net: Network) -> State:
         """Return the state of an iterate and the tree that goes with it."""
         base, alpha = tree["base"], tree["alpha"]
-        w = _vector(w, net)
-        ahead = w if base["w"] is None else _vector(base["w"], net)
-        gradient, value = _vector(base["gradient"], net), float(base["value"])
+        w = parameters_of(net, w)
+        ahead = w if base["w"] is None else parameters_of(net, base["w"])
+        gradient, value = parameters_of(net, base["gradient"]), float(base["value"])
         evaluation = Evaluation(ahead, value, gradient, float(base["norm"]))
         alpha = None if alpha is None else float(alpha)
         return cls(int(tree["nit"]), w, float(tree["value"]), evaluation, alpha)
-
-
-def _vector(value: Any, net: Network) -> np.ndarray:
-    vector = np.empty(net.n_params, net.dtype)
-    copy_into(vector, value)
-    return vector
 
 
 class Descent:
@@ -94,13 +89,15 @@ class Descent:
     def __init__(
         self,
         objective: Objective,
+        start: np.ndarray,
         rule: directions.Direction,
         search: line_searches.LineSearch,
         tol: float,
         max_iter: int,
         callback: Callback | None,
     ) -> None:
-        self.objective, self.rule, self.search = objective, rule, search
+        self.objective, self.start = objective, start
+        self.rule, self.search = rule, search
         self.looks_ahead = directions.looks_ahead(rule)
         self.tol, self.max_iter, self.callback = tol, max_iter, callback
         self.history = History("value", "gradient_norm", "alpha", "evaluations", "seconds")
@@ -109,35 +106,59 @@ class Descent:
         self.has_begun_anew = False
         self.best, self.n_stalled = (math.inf, math.inf), 0
         self.keeper: Keeper | None = None
+        self.reason: str | None = None
         self.whole: dict[str, Any] | None = None  # a state to go on from
 
-    def keep_checkpoints(self, keeper: Keeper, resumed: Resumed | None) -> None:
-        """Write checkpoints; go on from one, if it is given."""
+    def keep_checkpoints(
+        self,
+        keeper: Keeper,
+        resumed: Resumed | None,
+        tree: Callable[[np.ndarray], dict[str, Any]] | None = None,
+        reason: str | None = None,
+    ) -> None:
+        """Write checkpoints; go on from one, if it is given.
+
+        Parameters
+        ----------
+        keeper : Keeper
+        resumed : Resumed, optional
+        tree : callable, optional
+            Returns what is to be in a checkpoint beside the run, for the given parameters: "model".
+        reason : str, optional
+            Why the run to go on from had ended: then it does again.
+        """
         if not all(hasattr(self.rule, name) for name in ("state_dict", "load_state_dict")):
             raise ValueError(
                 "a checkpoint needs a direction with the methods state_dict and load_state_dict; "
                 f"got {self.rule!r}"
             )
-        self.keeper = keeper
+        self.keeper, self.reason = keeper, reason
+        self.tree = tree or (lambda w: {"model": model(self.objective.net, w)})
         if resumed is not None:
             with resumed.reading():
                 self._restore(resumed["model"], resumed["run"])
+            if (n := self.state.nit) > self.max_iter:
+                raise ValueError(
+                    f"{resumed.path} is of iteration {n}, beyond max_iter={self.max_iter}"
+                )
 
-    def run(self, start: np.ndarray, bar: Any) -> Ended:
+    def run(self, bar: Any) -> Ended:
         """Iterate until something ends it; return what did."""
         if self.whole is None:
-            self.state = State(0, start, math.nan, Evaluation.unknown(start), None)
-        end = self._run(start, bar)
+            self.state = State(0, self.start, math.nan, Evaluation.unknown(self.start), None)
+        end = self._run(bar)
         if end.status != DIVERGED:
             self._write()
         return end
 
-    def _run(self, start: np.ndarray, bar: Any) -> Ended:
+    def _run(self, bar: Any) -> Ended:
         try:
             with np.errstate(over="ignore", invalid="ignore"):  # divergence is told otherwise
                 if self.whole is None:
-                    self._begin(start)
+                    self._begin(self.start)
                 bar.update(self.state.nit)
+                if self.reason is not None:
+                    raise stopped(self.state.nit, self.reason)
                 while True:
                     self._take_note()
                     self._end_if_converged()
@@ -313,7 +334,7 @@ class Descent:
             "njev": objective.njev - self.counts_before[1],
             "history": self.history.table, "seconds": time.perf_counter() - self.began,
         }  # fmt: skip
-        return {"model": model(objective.net, self.state.w), "run": run}
+        return {**self.tree(self.state.w), "run": run}
 
     def _restore(self, model: dict[str, Any], run: dict[str, Any]) -> None:
         """Go on from what `_tree` returned."""
@@ -327,10 +348,6 @@ class Descent:
         self.history.load(run["history"])
         self.began -= float(run["seconds"])
         self.whole = self._tree()
-        if self.state.nit > self.max_iter:
-            raise ValueError(
-                f"max_iter is {self.max_iter}; the checkpoint is of iteration {self.state.nit}"
-            )
 
     def result(self) -> OptimizeResult:
         """Return what is known so far."""

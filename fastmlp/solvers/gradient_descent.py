@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fastmlp import validation
@@ -9,7 +10,7 @@ from fastmlp.objective import Objective, starting_point
 from fastmlp.progress import progress_bar
 from fastmlp.solvers import directions
 from fastmlp.solvers import line_search as line_searches
-from fastmlp.solvers.checkpoints import Checkpoints, Keeper, Resumed, resolve
+from fastmlp.solvers.checkpoints import Keeper, resolve
 from fastmlp.solvers.descent import Descent
 from fastmlp.solvers.identity import of_descent
 from fastmlp.solvers.reports import Callback, checked_callback, finished, warn_of
@@ -120,9 +121,16 @@ def gradient_descent(
     >>> result.message
     'Converged: the norm of the gradient is at most 1e-08.'
     """
+    checkpoints, resumed = resolve(checkpoint, every, resume)
+
+    def prepare(descent: Descent) -> None:
+        words = of_descent(objective, direction, descent.search, descent.start)
+        descent.keep_checkpoints(Keeper(checkpoints, resumed, words), resumed)
+
+    is_kept = checkpoints is not None or resumed is not None
     result = descend(
         objective, w, direction, line_search, tol, max_iter, callback, progress,
-        *resolve(checkpoint, every, resume),
+        prepare if is_kept else None,
     )  # fmt: skip
     warn_of(result, stacklevel=3)
     return result
@@ -137,22 +145,21 @@ def descend(
     max_iter: int,
     callback: Callback | None,
     progress: bool | None,
-    checkpoints: Checkpoints | None = None,
-    resumed: Resumed | None = None,
+    prepare: Callable[[Descent], None] | None = None,
 ) -> OptimizeResult:
-    """Do what `gradient_descent` does, without its warnings."""
+    """Do what `gradient_descent` does, without its warnings; `prepare` a run first."""
     start = starting_point(objective, w)
     descent = Descent(
         objective,
+        start,
         directions.resolve(direction),
         line_searches.resolve(line_search),
         validation.not_negative("tol", tol),
         validation.count("max_iter", max_iter),
         checked_callback(callback),
     )
-    if checkpoints is not None or resumed is not None:
-        words = of_descent(objective, direction, descent.search, start)
-        descent.keep_checkpoints(Keeper(checkpoints, resumed, words), resumed)
+    if prepare is not None:
+        prepare(descent)
     with progress_bar(progress, descent.max_iter, "iterations") as bar:
-        end = descent.run(start, bar)
+        end = descent.run(bar)
     return finished(descent.result(), end.status, end.message)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 HASHED_NUMBERS = 2**20
 # What is not compared where a run goes on with a random generator of no given seed.
-_RANDOM = ("w", "rng")
+_RANDOM = ("w", "rng", "random_state")
 
 
 def of_training(run: Run, settings: Settings) -> dict[str, str]:
@@ -68,7 +68,7 @@ def require_same(path: Path, there: Any, about: dict[str, str], has_seed: bool) 
         raise FormatError(f"{path} does not say what run it is of")
     names = [*about, *(name for name in there if name not in about)]
     differing = [
-        f"{name} is {about.get(name, 'not there')} here, {there.get(name, 'not there')} there"
+        f"{name} is {about.get(name, 'absent')} here, {there.get(name, 'absent')} there"
         for name in names
         if about.get(name) != there.get(name) and (has_seed or name not in _RANDOM)
     ]

@@ -185,6 +185,8 @@ class Run:
         if resumed is not None:
             with resumed.reading():
                 self._restore(resumed["model"], resumed["run"])
+            if (n := len(self.history) + (self._place > 0)) > self.epochs:
+                raise ValueError(f"{resumed.path} is of epoch {n}, beyond the {self.epochs} to do")
 
     def result(self) -> OptimizeResult:
         """Do the epochs and return the result."""
@@ -325,12 +327,12 @@ class Run:
         self.history.load(run["history"])
         self.schedule.load_state_dict(run["step_sizes"])
         self._place, self.step = int(run["place"]), float(run["step"])
+        n, size = len(self.samples), self.trainer.batch_size
+        if self._place not in range(0, n, size) and self._place != n:
+            raise ValueError(f"its place in the epoch is {self._place}")
         n_before = -(-self._place // self.trainer.batch_size)
         self._began = int(self.trainer.done[0]) - n_before, run["order"]
         self._seconds, self._states = float(run["seconds"]), run["callbacks"]
-        n_epochs = len(self.history) + (self._place > 0)
-        if n_epochs > self.epochs:
-            raise ValueError(f"epochs is {self.epochs}; the checkpoint is of epoch {n_epochs}")
 
     def _obey(self, message: str | None) -> None:
         """Leave the loop if a callback has asked for it."""

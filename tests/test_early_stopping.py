@@ -1,17 +1,12 @@
-"""Callbacks that keep parameters: early stopping and checkpoints."""
+"""Stopping when nothing improves any more."""
 
-import errno
 import math
-import os
-import sys
-from pathlib import Path
 
-import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
 from cases_callbacks import N_STEPS, Interrupting, drive
-from fastmlp.callbacks import Checkpoint, EarlyStopping
+from fastmlp.callbacks import EarlyStopping
 
 NAN, INF = math.nan, math.inf
 
@@ -128,89 +123,3 @@ def test_early_stopping_refuses_what_is_not_computed():
     for name in ("validation_score", "validation_loss"):
         with pytest.raises(ValueError, match=rf"^monitor must be one of 'loss'; got '{name}'"):
             drive(EarlyStopping(monitor=name))
-
-
-# Checkpoints ---------------------------------------------------------------------------------
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
-
-
-def test_checkpoints(tmp_path):
-    path, seen = tmp_path / "w.npy", []
-    drive([Checkpoint(path), lambda state: seen.append(np.load(path))])
-    assert_array_equal(seen, [[4] * 3, [8] * 3, [12] * 3])
-    assert names(tmp_path) == ["w.npy"]
-
-
-def test_checkpoints_that_are_kept(tmp_path):
-    drive(Checkpoint(tmp_path / "w-{n_epochs:03d}.npy", every_n_epochs=2), 5)
-    drive(Checkpoint(str(tmp_path / "{{v}}-{nit}"), every_n_epochs=None, every_n_steps=5))
-    assert names(tmp_path) == ["w-002.npy", "w-004.npy", "{v}-10", "{v}-5"]
-    assert_array_equal(np.load(tmp_path / "w-004.npy"), 4 * N_STEPS)
-    assert_array_equal(np.load(tmp_path / "{v}-5"), 5)
-
-
-def test_a_folder_may_have_braces(tmp_path):
-    folder = tmp_path / "{run}"
-    folder.mkdir()
-    drive(Checkpoint(folder / "w.npy"))
-    assert names(folder) == ["w.npy"]
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="needs Unix's permissions")
-def test_checkpoints_have_the_permissions_of_other_files(tmp_path):
-    (tmp_path / "other").touch()
-    drive(Checkpoint(tmp_path / "w.npy"))
-    assert (tmp_path / "w.npy").stat().st_mode == (tmp_path / "other").stat().st_mode
-
-
-@pytest.mark.parametrize("where", ["np.save", "os.fsync", "Path.replace"])
-def test_a_checkpoint_that_cannot_be_written(where, tmp_path, monkeypatch):
-    """The one before it stays, nothing else is left, and training goes on."""
-    path, seen = tmp_path / "w.npy", []
-
-    def full(*arguments):
-        arguments[0].write(b"\x93NUM") if where == "np.save" else None
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    def update(nit):
-        if nit == 5:
-            owner, name = where.split(".")
-            monkeypatch.setattr({"np": np, "os": os, "Path": Path}[owner], name, full)
-        if nit == 9:
-            monkeypatch.undo()
-
-    def look(state):
-        seen.append(np.load(path)[0])
-        assert names(tmp_path) == ["w.npy"]
-
-    with pytest.warns(RuntimeWarning, match=r"Checkpoint not written.*w\.npy.*No space") as caught:
-        result = drive([Checkpoint(path), look], update=update)
-    assert len(caught) == 1
-    assert result.status == 0
-    assert seen == [4, 4, 12]
-
-
-def test_an_interrupted_checkpoint_leaves_the_one_before(tmp_path, monkeypatch):
-    path = tmp_path / "w.npy"
-    drive(Checkpoint(path), epochs=1)
-
-    def interrupt(descriptor):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(os, "fsync", interrupt)
-    assert drive(Checkpoint(path)).status == 2
-    assert names(tmp_path) == ["w.npy"]
-    assert_array_equal(np.load(path), 4)
-
-
-def test_checkpoints_refuse():
-    for bad in ("{}", "{0}", "{epoch}", "{nit", "{nit:q}", "{nit.x}"):
-        with pytest.raises(ValueError, match=r"^path may contain {n_epochs} and {nit}"):
-            Checkpoint(bad)
-    with pytest.raises(ValueError, match="every_n_epochs must be at least 1"):
-        Checkpoint("w.npy", every_n_epochs=0)
-    with pytest.raises(ValueError, match="every_n_epochs or every_n_steps must be given"):
-        Checkpoint("w.npy", every_n_epochs=None)

@@ -1,18 +1,14 @@
-"""What keeps parameters: early stopping and checkpoints."""
+"""Stopping when nothing improves any more."""
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
-import uuid
-import warnings
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from fastmlp import validation
-from fastmlp.callbacks.base import Callback, checked_path, optional_count, require_place
+from fastmlp.callbacks.base import Callback
 
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
@@ -137,80 +133,3 @@ class EarlyStopping(Callback):
         if x is not None:
             result.x[:] = x
             self._best = epoch, value, None  # the copy is not needed any more
-
-
-class Checkpoint(Callback):
-    """Write the parameters to a file, in NumPy's format: ``np.load(path)`` returns them.
-
-    The file is replaced as a whole: whoever reads it, even after a crash, finds the old parameters
-    or the new ones. Where it cannot be written (the disk is full), a warning says so, the file
-    stays as it was, and training goes on. It holds parameters only, not what it takes to resume a
-    run to the same bits (order, momentum, history).
-
-    Parameters
-    ----------
-    path : str or os.PathLike
-        The file, in a folder that exists. Its name may contain ``{n_epochs}`` and ``{nit}``
-        (updates made), as in ``"w-{n_epochs:04d}.npy"``: then each is kept.
-    every_n_epochs : int, optional
-        How often to write; by default after each epoch; None: never.
-    every_n_steps : int, optional
-        Also after each so many updates.
-
-    Raises
-    ------
-    FileNotFoundError
-        Before the first update: where the folder does not exist.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import fastmlp as fm
-    >>> net, save = fm.Network([2, 1]), fm.callbacks.Checkpoint("w.npy")
-    >>> result = fm.sgd(net, [[0.0, 1.0]], [1.0], net.init(rng=0), epochs=3, callback=save)
-    >>> np.array_equal(np.load("w.npy"), result.x)
-    True
-    """
-
-    def __init__(
-        self, path: Any, every_n_epochs: int | None = 1, every_n_steps: int | None = None
-    ) -> None:
-        self.path = checked_path("path", path)
-        self.every_n_epochs = optional_count("every_n_epochs", every_n_epochs)
-        self.every_n_steps = optional_count("every_n_steps", every_n_steps)
-        if self.every_n_epochs is None and self.every_n_steps is None:
-            raise ValueError("every_n_epochs or every_n_steps must be given; both are None")
-        try:
-            self.path.name.format(n_epochs=0, nit=0)
-        except (ValueError, LookupError, AttributeError) as error:
-            expected = "path may contain {n_epochs} and {nit}, and other braces doubled"
-            raise ValueError(f"{expected}; got {str(path)!r} ({error!r})") from None
-
-    def on_start(self, state: OptimizeResult) -> None:
-        """Look whether the folder is there."""
-        require_place(self.path)
-
-    def on_steps(self, state: OptimizeResult) -> None:
-        """Write the parameters."""
-        self._save(state)
-
-    def on_epoch_end(self, state: OptimizeResult) -> None:
-        """Write the parameters if it is time."""
-        if self.every_n_epochs is not None and state.n_epochs % self.every_n_epochs == 0:
-            self._save(state)
-
-    def _save(self, state: OptimizeResult) -> None:
-        name = self.path.name.format(n_epochs=int(state.n_epochs), nit=int(state.nit))
-        path, temporary = self.path.with_name(name), self.path.with_name(f".{uuid.uuid4().hex}.tmp")
-        try:
-            with temporary.open("xb") as file:
-                np.save(file, state.x)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except OSError as error:
-            message = f"Checkpoint not written, and training goes on: {path}: {error}"
-            warnings.warn(message, RuntimeWarning, stacklevel=2)
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
