@@ -367,10 +367,14 @@ class Network:
                 )
         w = validation.parameters(self, w)
         wide = np.ascontiguousarray(w, np.float64)
-        product, shift = np.eye(self.widths[0]), np.zeros(self.widths[0])
-        biases = self.biases(wide) or [np.zeros(1)] * self.n_layers
-        for W, b in zip(self.weights(wide), biases, strict=True):
-            product, shift = product @ W, shift @ W + b
+        # Predictions, since the bits of NumPy's products depend on the CPU.
+        of_weights, whole = (
+            Network(self.widths, hidden="identity", output="identity", bias=bias, dtype="float64")
+            for bias in (False, self.bias)
+        )
+        weights = np.concatenate([W.ravel() for W in self.weights(wide)])
+        product = of_weights.predict(weights, np.eye(self.widths[0]))
+        shift = whole.predict(wide, np.zeros((1, self.widths[0])))[0]
         linear = Network(
             [self.widths[0], self.widths[-1]],
             output="identity", loss=self.loss_function, bias=self.bias, dtype=self.dtype,
