@@ -16,6 +16,7 @@ from fastmlp.estimators.base import BaseMLP, has_partial_fit
 from fastmlp.estimators.held_out import accuracy
 from fastmlp.estimators.keeping import Keeping
 from fastmlp.estimators.labels import Labels, distinct
+from fastmlp.kernels.elementary import to_logarithms
 from fastmlp.losses import Loss
 
 
@@ -382,8 +383,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             Equivalent to `log(predict_proba(X))`.
         """
         probabilities = self.predict_proba(X)
-        np.log(probabilities, out=probabilities)
-        return probabilities
+        to_logarithms(flat := probabilities.ravel())
+        return flat.reshape(probabilities.shape)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -20,7 +20,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from fastmlp.kernels.jit import emit_fma, fma, inlined
+from fastmlp.kernels.jit import emit_fma, entry_kernel, fma, inlined
 
 # Constants and coefficients come in pairs: for float32, for float64.
 LOG2_E = (1.44269504088896341, 1.44269504088896341)
@@ -303,3 +303,10 @@ def log_cosh(x: Any) -> Any:
     near = _log(two * t * t / fma(-t, t, one), zero)  # cosh x = (1 + t^2) / (1 - t^2)
     far = size + (_log(exp(-two * size), zero) - as_type(x, LN2))
     return select(size < one, near, far)
+
+
+@entry_kernel
+def to_logarithms(x: Any) -> None:
+    """Replace each number of x (n,) by its logarithm."""
+    for j in range(x.size):
+        x[j] = log(x[j])
