@@ -17,6 +17,7 @@ from fastmlp.estimators.rules import RATED, rule_of
 from fastmlp.estimators.watch import ASKED, Watch, obey_interrupt
 from fastmlp.solvers import schedules
 from fastmlp.solvers.checkpoints import parameters_of
+from fastmlp.solvers.portable import power
 from fastmlp.solvers.reports import DIVERGED, DONE
 from fastmlp.solvers.trainers import BatchTrainer
 from fastmlp.solvers.training import Run, Settings
@@ -327,9 +328,9 @@ class _Watch(Watch):
         """Set the next epoch's learning rate, where that depends on the samples seen."""
         estimator = self.estimator
         if self._is_rated("invscaling"):
-            self.rate.value = (
-                estimator.learning_rate_init / (self.course.t + 1) ** estimator.power_t
-            )
+            n_seen = np.array([self.course.t + 1.0])
+            divisor = float(power(n_seen, float(estimator.power_t))[0])
+            self.rate.value = estimator.learning_rate_init / divisor
 
     def _is_rated(self, learning_rate: str) -> bool:
         estimator = self.estimator
