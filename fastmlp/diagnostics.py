@@ -28,8 +28,8 @@ def directional_derivative(
     numerically : bool, default=False
         Whether to take the central difference ``(E(w + h d) - E(w - h d)) / 2h`` instead of one
         pass of forward-mode differentiation: a check that knows values only. With the precision
-        eps of the network's dtype, h d has the length eps^(1/3) max(1, |w|), and the error is about
-        eps^(2/3) |d| (|gradient| + E).
+        eps of the network's dtype, h d has about the length eps^(1/3) max(1, |w|) (the power of two
+        nearest to the root), and the error is about eps^(2/3) |d| (|gradient| + E).
 
     Returns
     -------
@@ -51,7 +51,7 @@ def directional_derivative(
     direction /= largest  # squares neither overflow nor vanish
     length = math.sqrt(dot(direction, direction))
     eps = float(np.finfo(objective.net.dtype).eps)
-    h = eps ** (1 / 3) * max(1.0, math.sqrt(dot(wide, wide))) / length
+    h = math.ldexp(1.0, round(math.log2(eps) / 3)) * max(1.0, math.sqrt(dot(wide, wide))) / length
     ahead, behind = objective.value(wide + h * direction), objective.value(wide - h * direction)
     return float((ahead - behind) / (2 * h) * largest)
 
