@@ -357,14 +357,15 @@ AVX2_ONLY = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma,+bmi
 
 
 def run_child(*arguments, **environment):
-    """Run Python in a process of its own and return what it prints, read as JSON."""
+    """Run Python in a process of its own and return what it prints, read as JSON.
+
+    A variable of the environment that is None is not set.
+    """
+    path = os.pathsep.join(path for path in sys.path if path)
+    variables = {**os.environ, "PYTHONPATH": path, **environment}
     run = subprocess.run(
         [sys.executable, *map(str, arguments)],
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-            **environment,
-        },
+        env={name: value for name, value in variables.items() if value is not None},
         capture_output=True,
         text=True,
         timeout=600,

@@ -15,35 +15,8 @@ from cases_cuts import (
     needs_two_threads,
     on_threads,
 )
-from cases_rules import EVERY_RULE, IDS
+from cases_rules import TRAININGS, N, options_of
 from fastmlp import workspace
-
-N = 101
-# Options that go with any rule; those of dropout and averages have tests of their own too.
-REGULARISED = {
-    "penalties": {"l1": 0.01, "l2": 0.02},
-    "clip_value": {"clip_value": 0.01},
-    "clip_norm": {"clip_norm": 0.05},
-    "max_norm": {"max_norm": 0.7},
-    "average": {"average": True},
-    "dropout": {"dropout": 0.3},
-    "weights": {"sample_weight": np.linspace(0.1, 2, N)},
-    "all": {
-        "l1": 0.01, "l2": 0.02, "clip_norm": 0.05, "max_norm": 0.7, "average": 3, "dropout": 0.3,
-        "sample_weight": np.linspace(0.1, 2, N),
-    },
-}  # fmt: skip
-RULES = dict(zip(IDS, [case[:2] for case in EVERY_RULE], strict=True))
-TRAININGS = [*RULES, *REGULARISED]
-
-
-def options_of(training):
-    """A rule and options; full batches for Rprop."""
-    if training in REGULARISED:
-        return {"rule": fm.rules.Adam(), "batch_size": 37, **REGULARISED[training]}
-    name, options = RULES[training]
-    batch_size = None if name == "Rprop" else 37
-    return {"rule": getattr(fm.rules, name)(**options), "batch_size": batch_size}
 
 
 def networks():
