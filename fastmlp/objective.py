@@ -355,7 +355,11 @@ class Evaluation:
     @classmethod
     def at(cls, w: np.ndarray, objective: Objective) -> Evaluation:
         """Evaluate an objective at w, of its network's dtype."""
-        value, gradient = objective.value_and_gradient(w)
+        return cls.of(w, *objective.value_and_gradient(w))
+
+    @classmethod
+    def of(cls, w: np.ndarray, value: float, gradient: np.ndarray) -> Evaluation:
+        """Return the evaluation of which value and gradient are known."""
         return cls(w, value, gradient, math.sqrt(dot(gradient, gradient)))
 
     @classmethod

@@ -238,7 +238,7 @@ class Interrupt:
 
     def __call__(self, frame, event, argument):
         outer = frame
-        while outer and outer.f_code.co_qualname not in ("Descent.run", "_Run.run"):
+        while outer and outer.f_code.co_qualname not in ("Descent.run", "Minimisation.run"):
             outer = outer.f_back
         return self.line if outer and frame.f_code.co_filename.startswith(self.folder) else None
 

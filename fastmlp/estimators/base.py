@@ -99,8 +99,8 @@ class BaseMLP(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transformer
         sample_weight_val : array-like of shape (n_samples_val,), optional
         checkpoint : str, os.PathLike or Checkpoints, optional
             The file to write the whole state of the training to as it goes, or
-            `fastmlp.Checkpoints` for more choices. `fastmlp.load` returns the model in it. Not with
-            solver="lbfgs", whose state SciPy keeps to itself.
+            `fastmlp.Checkpoints` for more choices. `fastmlp.load` returns the model in it. With
+            solver="lbfgs" it grows with each iteration: see `fastmlp.minimize`.
         every : int or datetime.timedelta, optional
             After how many epochs (iterations), or what time, to write it; by default each.
         resume : bool, str or os.PathLike, default=False

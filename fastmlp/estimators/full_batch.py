@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from fastmlp.estimators.tasks import Tasks
     from fastmlp.solvers.descent import Descent
+    from fastmlp.solvers.minimize import Minimisation
 
 # SciPy's default for L-BFGS-B, which scikit-learn's solver keeps.
 LBFGS_FTOL = 2.220446049250313e-09
@@ -64,10 +65,6 @@ def minimise(
             "dropout needs a stochastic solver; "
             f"got dropout={estimator.dropout!r} and solver={solver!r}"
         )
-    if keeping.is_on and solver not in DIRECTIONS:
-        raise ValueError(
-            f"solver={solver!r} has no checkpoints, as SciPy keeps its state to itself; others have"
-        )
     objective = Objective(
         problem.net,
         problem.X,
@@ -76,13 +73,17 @@ def minimise(
         l2=problem.alpha / problem.total_weight,
     )
     watch = _Watch(estimator, problem, course, tasks)
-    if keeping.resumed is not None:
+    if keeping.resumed is not None and solver in DIRECTIONS:
         with keeping.resumed.reading():
             watch.load_state_dict(keeping.resumed["watch"])
 
     def prepare(descent: Descent) -> None:
         keeper = keeping.keeper(problem, w)
         descent.keep_checkpoints(keeper, keeping.resumed, watch.tree, watch.reason)
+
+    def prepare_scipy(run: Minimisation) -> None:
+        keeper = keeping.keeper(problem, w)
+        run.keep_checkpoints(keeper, keeping.resumed, lambda w: {"model": model(watch, w)})
 
     failure: tuple[int, str] | None = None
     try:
@@ -98,8 +99,9 @@ def minimise(
         else:
             options = {"maxfun": estimator.max_fun, "gtol": tol, "ftol": LBFGS_FTOL}
             result, found = minimized(
-                objective, w, "L-BFGS-B", 0.0, max_iter, watch, False, options
-            )
+                objective, w, "L-BFGS-B", 0.0, max_iter, watch, False, options,
+                prepare_scipy if keeping.is_on else None,
+            )  # fmt: skip
             if found is not None and found.status != 0:
                 failure = found.status, found.message
     except BaseException as error:

@@ -12,7 +12,7 @@ from fastmlp.solvers import directions
 from fastmlp.solvers import line_search as line_searches
 from fastmlp.solvers.checkpoints import Keeper, resolve
 from fastmlp.solvers.descent import Descent
-from fastmlp.solvers.identity import of_descent
+from fastmlp.solvers.identity import of_objective
 from fastmlp.solvers.reports import Callback, checked_callback, finished, warn_of
 
 if TYPE_CHECKING:
@@ -124,7 +124,8 @@ def gradient_descent(
     checkpoints, resumed = resolve(checkpoint, every, resume)
 
     def prepare(descent: Descent) -> None:
-        words = of_descent(objective, direction, descent.search, descent.start)
+        settings = {"direction": direction, "line_search": descent.search}
+        words = of_objective(objective, descent.start, "gradient_descent", settings)
         descent.keep_checkpoints(Keeper(checkpoints, resumed, words), resumed)
 
     is_kept = checkpoints is not None or resumed is not None

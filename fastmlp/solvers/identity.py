@@ -45,14 +45,15 @@ def of_training(run: Run, settings: Settings) -> dict[str, str]:
     return words
 
 
-def of_descent(objective: Objective, direction: Any, search: Any, w: np.ndarray) -> dict[str, str]:
-    """Return the data and settings that decide the numbers of a descent, in words."""
+def of_objective(
+    objective: Objective, w: np.ndarray, solver: str, settings: dict[str, Any]
+) -> dict[str, str]:
+    """Return the data and settings that decide the numbers of a full-batch solver, in words."""
     net = objective.net
     return {
-        "solver": "gradient_descent",
+        "solver": solver,
         "net": repr(net),
-        "direction": shown(direction),
-        "line_search": shown(search),
+        **{name: shown(value) for name, value in settings.items()},
         "l2": shown(objective.l2),
         "reduction": shown(objective.reduction),
         "X": digest(by_rows(objective.X), dtype=net.dtype),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,9 @@ import numpy as np
 from fastmlp import validation
 from fastmlp.objective import Evaluation, Objective, starting_point
 from fastmlp.progress import progress_bar
+from fastmlp.solvers.checkpoints import Keeper, Resumed, model, resolve
+from fastmlp.solvers.identity import of_objective
+from fastmlp.solvers.journal import Journal
 from fastmlp.solvers.reports import (
     DIVERGED,
     DONE,
@@ -59,6 +62,9 @@ def minimize(
     callback: Callback | None = None,
     progress: bool | None = None,
     options: dict[str, Any] | None = None,
+    checkpoint: Any = None,
+    every: Any = None,
+    resume: Any = False,
 ) -> OptimizeResult:
     """Minimise an objective by one of `scipy.optimize.minimize`'s methods.
 
@@ -78,6 +84,10 @@ def minimize(
     options : dict, optional
         Passed to SciPy's method. Its own stopping rules are off unless given here; of two limits on
         the iterations the lower one holds.
+    checkpoint, every, resume
+        As in `gradient_descent`. SciPy keeps its state to itself: so the file holds what the
+        objective has answered, n_params numbers for each gradient (or product with the Hessian),
+        and a run that goes on does everything again but compute these. Callbacks are called again.
 
     Returns
     -------
@@ -93,14 +103,29 @@ def minimize(
     Raises
     ------
     ValueError, TypeError
-        For arguments that do not fit, before anything is done.
+        For arguments that do not fit, and for a checkpoint of other data or settings, before
+        anything is done; where SciPy, of another version or on another CPU, takes another course
+        than before the checkpoint.
+    fastmlp.FormatError, OSError
+        As `gradient_descent`.
 
     Notes
     -----
     SciPy computes in float64. A float32 network rounds what it is given, so that its values have
     steps of about 1e-7: methods end there with "no progress possible".
     """
-    result, _ = minimized(objective, w, method, tol, max_iter, callback, progress, options)
+    checkpoints, resumed = resolve(checkpoint, every, resume)
+
+    def prepare(run: Minimisation) -> None:
+        settings = {"method": method, "options": options}
+        words = of_objective(objective, run.start, "minimize", settings)
+        run.keep_checkpoints(Keeper(checkpoints, resumed, words), resumed)
+
+    is_kept = checkpoints is not None or resumed is not None
+    result, _ = minimized(
+        objective, w, method, tol, max_iter, callback, progress, options,
+        prepare if is_kept else None,
+    )  # fmt: skip
     warn_of(result, stacklevel=3)
     return result
 
@@ -114,10 +139,11 @@ def minimized(
     callback: Callback | None,
     progress: bool | None,
     options: dict[str, Any] | None,
+    prepare: Callable[[Minimisation], None] | None = None,
 ) -> tuple[OptimizeResult, OptimizeResult | None]:
     """Do what `minimize` does, without its warnings; return SciPy's own result as well.
 
-    That is None where SciPy was not left to end by itself.
+    That is None where SciPy was not left to end by itself. `prepare` a run first.
     """
     validation.one_of("method", method, METHODS)
     start = starting_point(objective, w)
@@ -128,35 +154,69 @@ def minimized(
     max_iter = validation.count("max_iter", max_iter)
     own = dict(options or {})
     max_iter = min(max_iter, validation.count("maxiter", own.pop("maxiter", max_iter)))
-    run = _Run(objective, validation.not_negative("tol", tol), max_iter, checked_callback(callback))
+    run = Minimisation(
+        objective, start, validation.not_negative("tol", tol), max_iter, checked_callback(callback)
+    )
+    if prepare is not None:
+        prepare(run)
     with progress_bar(progress, max_iter, "iterations") as bar:
-        end = run.run(start, method, own, bar)
+        end = run.run(method, own, bar)
     return finished(run.result(), end.status, end.message), run.found
 
 
-class _Run:
+class Minimisation:
     """One run: the iterate, and the evaluations that SciPy may make an iterate next."""
 
     def __init__(
-        self, objective: Objective, tol: float, max_iter: int, callback: Callback | None
+        self,
+        objective: Objective,
+        start: np.ndarray,
+        tol: float,
+        max_iter: int,
+        callback: Callback | None,
     ) -> None:
-        self.objective, self.tol, self.max_iter = objective, tol, max_iter
+        self.objective, self.start, self.tol, self.max_iter = objective, start, tol, max_iter
         self.callback = callback
         self.history = History("value", "gradient_norm", "evaluations", "seconds")
         self.began, self.n_recorded = time.perf_counter(), 0
         self.counts_before = objective.nfev, objective.njev, objective.nhev
         self.recent: list[Evaluation] = []
         self.found: OptimizeResult | None = None
+        self.journal: Journal | None = None
+
+    def keep_checkpoints(
+        self,
+        keeper: Keeper,
+        resumed: Resumed | None,
+        tree: Callable[[np.ndarray], dict[str, Any]] | None = None,
+    ) -> None:
+        """Write checkpoints; go on from one, if it is given. Arguments are those of a descent."""
+        net = self.objective.net
+        self.keeper, self.journal = keeper, Journal()
+        self.tree = tree or (lambda w: {"model": model(net, w)})
+        if resumed is not None:
+            with resumed.reading():
+                self.journal.load(resumed["run"], net.n_params, net.dtype)
+                nit = int(resumed["run"]["nit"])
+            if nit > self.max_iter:
+                raise ValueError(f"{resumed.path} is of iteration {nit}, beyond {self.max_iter}")
 
     @property
     def nit(self) -> int:
+        """Iterations made."""
         return self.state[0]
 
-    def run(self, start: np.ndarray, method: str, options: dict[str, Any], bar: Any) -> Ended:
+    def run(self, method: str, options: dict[str, Any], bar: Any) -> Ended:
         """Minimise; return what ended it."""
+        end = self._run(method, options, bar)
+        if end.status != DIVERGED:
+            self._write()
+        return end
+
+    def _run(self, method: str, options: dict[str, Any], bar: Any) -> Ended:
         from scipy.optimize import minimize as scipy_minimize
 
-        self.state = 0, Evaluation.unknown(start)
+        self.state = 0, Evaluation.unknown(self.start)
         errors = np.geterr()
 
         def after_iteration(intermediate_result: Any) -> None:
@@ -169,16 +229,20 @@ class _Run:
                     reason = reason_to_stop(self.callback, self.result())
                 if reason is not None:
                     raise stopped(self.nit, reason)
+            if self.journal is not None and self.keeper.is_due_after_epoch(
+                self.nit, self.state[1].value
+            ):
+                self._write()
             self._end_if_converged()
 
         try:
-            self._step_to(start, 0)
+            self._step_to(self.start, 0)
             self._end_if_converged()
             # Threads of BLAS would wait for cores on which Numba's spin between two kernels.
             with one_blas_thread(), _without_warnings(method):
                 found = scipy_minimize(
                     self._value_and_gradient,
-                    start.astype(np.float64),
+                    self.start.astype(np.float64),
                     jac=True,
                     hessp=self._hessian_vector if method in WITH_HESSIAN else None,
                     method=method,
@@ -211,7 +275,7 @@ class _Run:
             at, direction = np.array([x, v]).astype(self.objective.net.dtype)
         if not (validation.all_finite(at) and validation.all_finite(direction)):
             raise Ended(NO_PROGRESS, "No progress possible: SciPy's direction is not finite.")
-        product = self.objective.hessian_vector(at, direction)
+        product = self._product(at, direction)
         if not validation.all_finite(product):
             raise Ended(DIVERGED, "Diverged: a product with the Hessian is not finite.")
         return product.astype(np.float64)
@@ -221,9 +285,39 @@ class _Run:
         for known in self.recent:
             if known.w[0] == w[0] and np.array_equal(known.w, w):
                 return known
-        evaluation = Evaluation.at(w, self.objective)
+        evaluation = self._evaluated(w)
         self.recent = [*self.recent[-2:], evaluation]
         return evaluation
+
+    def _evaluated(self, w: np.ndarray) -> Evaluation:
+        if self.journal is None:
+            return Evaluation.at(w, self.objective)
+        (value, gradient), is_new = self.journal.ask(
+            lambda: self.objective.value_and_gradient(w), w
+        )
+        if not is_new:
+            nfev, njev, nhev = self.counts_before
+            self.counts_before = nfev - 1, njev - 1, nhev
+        return Evaluation.of(w, value, gradient)
+
+    def _product(self, w: np.ndarray, v: np.ndarray) -> np.ndarray:
+        if self.journal is None:
+            return self.objective.hessian_vector(w, v)
+        (_, product), is_new = self.journal.ask(
+            lambda: (0.0, self.objective.hessian_vector(w, v)), w, v
+        )
+        if not is_new:
+            nfev, njev, nhev = self.counts_before
+            self.counts_before = nfev, njev, nhev - 1
+        return product
+
+    def _write(self) -> None:
+        """Write a checkpoint, once the run is where the one before it was."""
+        journal, (nit, at) = self.journal, self.state
+        if journal is not None and journal.is_at_end and at.is_finite:
+            self.keeper.write(
+                lambda: {**self.tree(at.w), "run": {"nit": nit, **journal.tree()}}, nit, nit
+            )
 
     def _step_to(self, x: np.ndarray, nit: int) -> None:
         """Make x the iterate, and record it."""
