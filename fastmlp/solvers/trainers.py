@@ -115,6 +115,8 @@ class Trainer:
 
     def restore(self, parameters: Any, state: State) -> None:
         """Go on from parameters and a state of before, as a file has them."""
+        if not 0 <= state.n_updates < 2**62:
+            raise ValueError(f"it has made {state.n_updates} updates")
         copy_into(self.parameters, parameters)
         copy_into(self.state.vectors, state.vectors)
         self.done[0] = state.n_updates
