@@ -34,6 +34,8 @@ DTYPES = {
     "F16": "float16", "F32": "float32", "F64": "float64",
 }  # fmt: skip
 _CODES = {np.dtype(name): code for code, name in DTYPES.items()}
+# More than any description has; each level takes some of Python's stack.
+MOST_NESTED = 64
 
 
 class FormatError(ValueError):
@@ -74,13 +76,14 @@ def write(path: Path, kind: str, tree: dict[str, Any], keep: int = 1) -> None:
 
     Raises
     ------
-    TypeError
-        For anything else in the tree; nothing is written then.
+    TypeError, ValueError
+        For anything else in the tree, or too deeply nested; nothing is written then.
     OSError
         Where the file cannot be written; it is as it was then.
     """
     tensors: dict[str, np.ndarray] = {}
     content = encoded(tree, tensors)
+    _named_tensors(content)  # raises for what could not be read
     about = {
         "format": FORMAT, "kind": kind, "written_by": fastmlp.__version__, "content": content,
     }  # fmt: skip
@@ -110,6 +113,8 @@ def replacing(path: Path, keep: int = 1) -> Iterator[IO[bytes]]:
     Whoever reads `path`, even after a crash of the system, finds the old file or the new one.
     """
     path = Path(os.path.realpath(path))  # of a link, what it leads to
+    if path.exists() and not path.is_file():  # a device, which is not to be replaced
+        raise FileExistsError(f"path must be a file; got {str(path)!r}, which is none")
     temporary = _temporary(path)
     try:
         with temporary.open("xb") as file:
@@ -236,33 +241,64 @@ def read(path: Path) -> tuple[str, dict[str, Any]]:
     if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe might never end
         raise FormatError(f"{path} is not a file")
     path.open("rb").close()  # raises what is usual where that is not allowed
-    metadata, tensors = _content(path)
-    description = metadata.get("fastmlp")
-    if description is None:
-        raise FormatError(f"{path} is a safetensors file, but not one of fastmlp")
-    about = _parsed(path, description)
+    about, is_whole, tensors = _content(path)
     kind, tree = about.get("kind"), about.get("content")
-    if _digest(description, tensors) != metadata.get("sha256"):
+    if not is_whole:
         raise FormatError(f"{path} is corrupted: its numbers do not have the digest it tells")
     if not (isinstance(kind, str) and isinstance(tree, dict)):
         raise FormatError(f"{path} is corrupted: it does not say what it describes")
-    try:
-        return kind, _decoded(path, tree, tensors)
-    except RecursionError:
-        raise FormatError(f"{path} is corrupted: its description is nested too deeply") from None
+    return kind, _decoded(path, tree, tensors)
 
 
-def _content(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+def _content(path: Path) -> tuple[dict[str, Any], bool, dict[str, np.ndarray]]:
+    """Return the description, whether the digest is right, and the tensors."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(str(path), framework="np") as file:
             metadata = file.metadata() or {}
-            names = file.keys() if "fastmlp" in metadata else []
-            return metadata, {name: file.get_tensor(name) for name in names}
+            description = metadata.get("fastmlp")
+            if description is None:
+                raise FormatError(f"{path} is a safetensors file, but not one of fastmlp")
+            about = _parsed(path, description)
+            names = set(file.keys())
+            if names != _named_tensors(about.get("content")):  # nothing is read in vain
+                raise ValueError("its tensors are not those that it describes")
+            tensors = {name: _tensor(file, name) for name in names}
+    except FormatError:
+        raise
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         what = "is truncated, corrupted or no safetensors file"
         raise FormatError(f"{path} {what}: {error}") from None
+    return about, _digest(description, tensors) == metadata.get("sha256"), tensors
+
+
+def _tensor(file: Any, name: str) -> np.ndarray:
+    part = file.get_slice(name)
+    dtype, shape = DTYPES.get(part.get_dtype()), part.get_shape()
+    if dtype is None:
+        raise ValueError(f"a tensor is of {part.get_dtype()}")
+    np.empty(shape, dtype)  # raises MemoryError; safetensors would panic
+    tensor: np.ndarray = file.get_tensor(name)
+    return tensor
+
+
+def _named_tensors(content: Any, depth: int = 0) -> set[str]:
+    """Return the names of the tensors that a description has."""
+    if depth > MOST_NESTED:
+        raise ValueError("its description is nested too deeply")
+    names: set[str] = set()
+    if isinstance(content, list):
+        for one in content:
+            if isinstance(one, (list, dict)):
+                names |= _named_tensors(one, depth + 1)
+    elif isinstance(content, dict):
+        for key, one in content.items():
+            if key == "$tensor" and isinstance(one, str):
+                names.add(one)
+            elif isinstance(one, (list, dict)):
+                names |= _named_tensors(one, depth + 1)
+    return names
 
 
 def _parsed(path: Path, description: str) -> dict[str, Any]:
@@ -271,7 +307,7 @@ def _parsed(path: Path, description: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{path} is corrupted: its description is no JSON: {error}") from None
     version = about.get("format") if isinstance(about, dict) else None
-    if not isinstance(version, int) or version < 1:
+    if type(version) is not int or version < 1:
         raise FormatError(f"{path} is corrupted: it does not tell its format")
     if version > FORMAT:
         raise FormatError(
