@@ -12,6 +12,7 @@ from fastmlp.kernels.shuffle import N_KEYS, permute, shuffle
 
 KINDS = ("shuffled", "replacement", "sequential")
 SKIPPED_AT_ONCE = 2**16
+MT19937_SIZE, PHILOX_SIZE = 624, 4  # of their buffers
 # Up to here a permutation is drawn at once; beyond, one is computed piece by piece in no memory.
 LONGEST_PERMUTATION = 2**16
 
@@ -99,4 +100,14 @@ def set_generator_state(rng: np.random.Generator, state: Any) -> None:
     if not isinstance(state, dict) or state.get("bit_generator") != kind:
         found = state.get("bit_generator") if isinstance(state, dict) else state
         raise FormatError(f"the checkpoint has the state of a {found!r}, rng is a {kind!r}")
+    require_places(state)
     rng.bit_generator.state = state
+
+
+def require_places(state: dict[str, Any]) -> None:
+    """Raise FormatError where a generator would read beyond its buffer, which NumPy lets it do."""
+    inner = state.get("state")
+    for held, name, size in ((inner, "pos", MT19937_SIZE), (state, "buffer_pos", PHILOX_SIZE)):
+        place = held.get(name, 0) if isinstance(held, dict) else 0
+        if type(place) is not int or not 0 <= place <= size:
+            raise FormatError(f"the state of a random generator has a wrong {name}")
