@@ -100,7 +100,7 @@ def load(path: Any, loss: Loss | None = None) -> Any:
     path : str or os.PathLike
     loss : Loss, optional
         Where the network has a loss of the user's own (`fastmlp.losses.custom`): that loss, as a
-        file holds no functions.
+        file holds no functions. It is not needed for others, nor used.
 
     Returns
     -------
@@ -115,12 +115,16 @@ def load(path: Any, loss: Loss | None = None) -> Any:
         small multiple of its size.
     OSError
         Where there is none, or it cannot be read.
+    TypeError
+        For a loss that is not the user's own.
 
     See Also
     --------
     save
     """
     path = checked_path("path", path)
+    if loss is not None and not getattr(loss, "functions", None):
+        raise TypeError(f"loss must be one of fastmlp.losses.custom; got {loss!r}")
     kind, tree = files.read(path)
     try:
         if kind == checkpoints.KIND:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from fastmlp import descriptions
+from fastmlp import descriptions, validation
 from fastmlp.estimators import trees
 from fastmlp.estimators.base import BaseMLP
 from fastmlp.estimators.classifier import MLPClassifier
@@ -20,11 +20,13 @@ from fastmlp.losses import Loss
 from fastmlp.network import Network
 from fastmlp.solvers import schedules
 from fastmlp.solvers.checkpoints import parameters_of
+from fastmlp.solvers.orders import require_places
 from fastmlp.solvers.rules import Rule
 from fastmlp.solvers.trainers import State
 
 CLASSES: dict[str, type[BaseMLP]] = {one.__name__: one for one in (MLPClassifier, MLPRegressor)}
-MOST_CHARACTERS = 2**20
+# Of an array of strings: how many characters, or how many for each that is there.
+MOST_CHARACTERS, MOST_PADDING = 2**20, 16
 _LABEL_KINDS = ("binary", "multiclass", "multilabel")
 
 
@@ -40,6 +42,7 @@ def tree(estimator: Any, optimizer: bool = True) -> tuple[dict[str, Any], list[s
     if type(estimator) not in CLASSES.values():
         raise TypeError(f"a file cannot hold a {type(estimator).__name__}, nor a subclass of ours")
     check_is_fitted(estimator)
+    estimator._validate_params()  # they may have been set since
     return trees.of(estimator, optimizer)
 
 
@@ -63,12 +66,13 @@ def back(tree: dict[str, Any], loss: Loss | None = None) -> BaseMLP:
     network, parameters = descriptions.network(tree["network"], tree["parameters"], loss)
     settings = {name: _setting_back(value, loss) for name, value in tree["settings"].items()}
     estimator = chosen(**settings)
+    estimator._validate_params()
     course = Course()
     course.load(tree["course"])
     estimator.__dict__.update(estimator._fitted_at(parameters, course, network))
     estimator.n_features_in_ = network.widths[0]
     if chosen is MLPClassifier:
-        labels = _labels(tree["labels"], network.widths[-1])
+        labels = _labels(tree["labels"], network)
         estimator._labels, estimator.classes_ = labels, labels.classes
     if tree["feature_names_in"] is not None:
         names = array_back(tree["feature_names_in"], network.widths[0])
@@ -81,20 +85,25 @@ def back(tree: dict[str, Any], loss: Loss | None = None) -> BaseMLP:
 def _setting_back(value: Any, loss: Loss | None) -> Any:
     if isinstance(value, dict) and value.get("object") == "RandomState":
         random_state = np.random.RandomState()
+        require_places(value["state"])
         random_state.set_state(value["state"])
         return random_state
     return descriptions.back(value, loss)
 
 
-def _labels(tree: dict[str, Any], n_outputs: int) -> Labels:
+def _labels(tree: dict[str, Any], network: Network) -> Labels:
     kind = tree["kind"]
     if kind not in _LABEL_KINDS:
         raise FormatError(f"its labels are of an unknown kind: {str(kind)[:40]!r}")
     classes = array_back(tree["classes"])
-    labels = Labels(classes, kind, bool(tree["is_sparse"]))
+    labels, n_outputs = Labels(classes, kind, bool(tree["is_sparse"])), network.widths[-1]
     fits = len(classes) in (1, 2) if kind == "binary" else len(classes) == n_outputs
     if labels.n_outputs != n_outputs or not fits:
         raise FormatError(f"it has {len(classes)} {kind} classes and {n_outputs} outputs")
+    if not (classes[:-1] < classes[1:]).all():
+        raise FormatError("its classes are not ascending")
+    if network.activations[-1] != ("softmax" if kind == "multiclass" else "sigmoid"):
+        raise FormatError(f"it has {kind} classes and the output {network.activations[-1]!r}")
     return labels
 
 
@@ -111,7 +120,8 @@ def _strings(listed: Any, is_object: bool) -> np.ndarray:
     if not (isinstance(listed, list) and all(isinstance(one, str) for one in listed)):
         raise FormatError("it has something else where strings should be")
     # All of a str array take as much memory as the longest.
-    is_small = len(listed) * max(map(len, listed), default=0) <= MOST_CHARACTERS
+    n_characters = len(listed) * max(map(len, listed), default=0)
+    is_small = n_characters <= max(MOST_CHARACTERS, MOST_PADDING * sum(map(len, listed)))
     return np.array(listed, object if is_object or not is_small else str)
 
 
@@ -119,7 +129,11 @@ def optimizer_back(tree: dict[str, Any], network: Network) -> Optimizer:
     """Return the optimiser that a tree is of, for parameters of a network."""
     fields = dict(tree["rule"])
     own = fields.pop("own", None)
-    rule = descriptions.back(tree["rule"]) if own is None else trees.RULES[own](**fields)
+    if own is None:
+        rule = descriptions.back(tree["rule"])
+    else:
+        numbers = {name: validation.not_negative(name, value) for name, value in fields.items()}
+        rule = trees.RULES[own](**numbers)
     if not isinstance(rule, Rule):
         raise FormatError("its optimizer has no rule")
     steps = None
@@ -129,14 +143,15 @@ def optimizer_back(tree: dict[str, Any], network: Network) -> Optimizer:
     state = None
     if tree["state"] is not None:
         n_updates, vectors = tree["state"]
-        state = State(int(n_updates), parameters_of(network, vectors, rule.n_states))
+        n_updates = validation.count("n_updates", n_updates, least=0)
+        state = State(n_updates, parameters_of(network, vectors, rule.n_states))
     return Optimizer(
         rule,
-        float(tree["learning_rate"]),
-        float(tree["learning_rate_init"]),
+        validation.not_negative("learning_rate", tree["learning_rate"]),
+        validation.not_negative("learning_rate_init", tree["learning_rate_init"]),
         steps,
         state,
-        int(tree["no_improvement"]),
+        validation.count("no_improvement", tree["no_improvement"], least=0),
         None if tree["best"] is None else parameters_of(network, tree["best"]),
         bool(tree["has_stopped"]),
     )

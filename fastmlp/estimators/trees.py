@@ -72,7 +72,10 @@ def of(estimator: Any, optimizer: bool = True) -> tuple[dict[str, Any], list[str
 def _setting(value: Any) -> Any:
     """Return a parameter of an estimator as a file holds it."""
     if isinstance(value, np.random.RandomState):
-        return {"object": "RandomState", "state": value.get_state(legacy=False)}
+        state = value.get_state(legacy=False)
+        if state["bit_generator"] != "MT19937":
+            raise TypeError("a file cannot hold a RandomState of another bit generator")
+        return {"object": "RandomState", "state": state}
     described = descriptions.of(value)
     files.encoded(described, {})  # raises for what is no plain value
     return described
