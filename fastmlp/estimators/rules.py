@@ -55,7 +55,7 @@ def _sgd(estimator: Any) -> rules.Rule:
     if estimator.momentum == 0:
         return rules.SGD()
     kind = StepNesterov if estimator.nesterovs_momentum else StepMomentum
-    return kind(estimator.momentum)
+    return kind(float(estimator.momentum))
 
 
 def _adam_kind(rule: type[rules.Adam]) -> Callable[[Any], rules.Rule]:

@@ -71,7 +71,7 @@ class Optimizer:
 
 def optimizer_for(estimator: Any, earlier: Optimizer | None, keeps_state: bool) -> Optimizer:
     """Return the optimiser to begin with: the earlier one, or a new one."""
-    rule, rate = rule_of(estimator), estimator.learning_rate_init
+    rule, rate = rule_of(estimator), float(estimator.learning_rate_init)
     steps = None
     if callable(estimator.learning_rate):
         steps = schedules.resolve(estimator.learning_rate)
