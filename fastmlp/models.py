@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fastmlp import descriptions, files, validation
 from fastmlp.files import FormatError, checked_path, require_place
 from fastmlp.network import Network
@@ -77,7 +79,8 @@ def save(path: Any, model: Any, optimizer: bool = True) -> None:
 def _tree(model: Any, optimizer: bool) -> tuple[dict[str, Any], list[str]]:
     if isinstance(model, (tuple, list)) and len(model) == 2 and isinstance(model[0], Network):
         net, w = model
-        return checkpoints.model(net, validation.parameters(net, w)), []
+        w = np.asarray(validation.parameters(net, w), net.dtype)  # what it computes with
+        return checkpoints.model(net, w), []
     if hasattr(model, "get_params"):
         from sklearn.pipeline import Pipeline
 

@@ -88,6 +88,8 @@ def _setting_back(value: Any, loss: Loss | None) -> Any:
         require_places(value["state"])
         random_state.set_state(value["state"])
         return random_state
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        return value[()]
     return descriptions.back(value, loss)
 
 

@@ -76,6 +76,8 @@ def _setting(value: Any) -> Any:
         if state["bit_generator"] != "MT19937":
             raise TypeError("a file cannot hold a RandomState of another bit generator")
         return {"object": "RandomState", "state": state}
+    if isinstance(value, (np.number, np.bool_)):  # float32 is computed with as such
+        value = np.array(value)
     described = descriptions.of(value)
     files.encoded(described, {})  # raises for what is no plain value
     return described
