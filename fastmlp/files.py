@@ -118,11 +118,12 @@ def replacing(path: Path, keep: int = 1) -> Iterator[IO[bytes]]:
     temporary = _temporary(path)
     try:
         with temporary.open("xb") as file:
+            if path.exists():
+                shutil.copymode(path, temporary)  # before there is anything to read
             yield file
             file.flush()
             os.fsync(file.fileno())
         if path.exists():
-            shutil.copymode(path, temporary)
             for number in range(keep - 1, 1, -1):
                 with contextlib.suppress(FileNotFoundError):
                     _numbered(path, number - 1).replace(_numbered(path, number))
@@ -142,7 +143,11 @@ def copy(path: Path, other: Path) -> None:
         try:
             os.link(path, temporary)
         except OSError:  # not all file systems have links
-            shutil.copy(path, temporary)
+            with path.open("rb") as source, temporary.open("xb") as target:
+                shutil.copymode(path, temporary)
+                shutil.copyfileobj(source, target)
+                target.flush()
+                os.fsync(target.fileno())
         temporary.replace(other)
     finally:
         with contextlib.suppress(OSError):
@@ -303,7 +308,9 @@ def _named_tensors(content: Any, depth: int = 0) -> set[str]:
 
 def _parsed(path: Path, description: str) -> dict[str, Any]:
     try:
-        about = json.loads(description, parse_constant=_no_constant)
+        about = json.loads(
+            description, parse_constant=_no_constant, object_pairs_hook=_without_duplicates
+        )
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{path} is corrupted: its description is no JSON: {error}") from None
     version = about.get("format") if isinstance(about, dict) else None
@@ -320,6 +327,13 @@ def _parsed(path: Path, description: str) -> dict[str, Any]:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no number")
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    unique = dict(pairs)
+    if len(unique) < len(pairs):
+        raise ValueError("a key is there twice")
+    return unique
 
 
 def _decoded(path: Path, value: Any, tensors: dict[str, np.ndarray]) -> Any:
