@@ -21,7 +21,7 @@ NUMBERS = (0, 1, 2, 3, 5, -1, 255, 2**31, 2**63, 2**64, -(2**63), 10**30, 10**40
 FLOATS = (0.0, -0.0, 0.5, -1.0, 1e-320, 1e300)
 DTYPES = ("bool", "uint8", "int8", "int32", "int64", "uint64", "float16", "float32", "float64")
 CHANGES = ("value", "value", "value", "delete", "key", "copy", "array")
-MODELS = ("network", "classifier", "multilabel", "regressor", "pipeline", "run", "descent")
+MODELS = ("network", "classifier", "multilabel", "regressor", "pipeline", "run", "descent", "fit")
 
 
 def save_all(folder):
@@ -29,6 +29,7 @@ def save_all(folder):
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
+    classifier().fit(X, Y3, checkpoint=folder / "fit")
     net = fm.Network([5, 3, 2], hidden="tanh", loss=fm.losses.huber(0.5), dtype="float64")
     w = net.init(rng=0)
     fm.save(folder / "network", (net, w))

@@ -326,3 +326,36 @@ def test_long_descriptions_take_little_memory(saved, filling):
         tracemalloc.stop()
     print(f"{peak / path.stat().st_size:.0f} times the size of the file", file=sys.stderr)
     assert peak < 64 * path.stat().st_size
+
+
+@pytest.mark.parametrize("generator", [np.random.MT19937, np.random.Philox])
+@pytest.mark.parametrize("place", [-1, 10**6])
+def test_generators_do_not_go_on_from_beyond_their_buffers(tmp_path, generator, place):
+    """NumPy reads there, which ends the process, or gives numbers that nobody has drawn."""
+    net, path = fm.Network([5, 1]), tmp_path / "run"
+
+    def run(epochs, **how):
+        rng = np.random.Generator(generator(3))
+        y = X[:, :1]
+        return fm.minibatch_sgd(net, X, y, net.init(rng=0), epochs=epochs, rng=rng, **how)
+
+    run(1, checkpoint=path)
+    about, tensors = parts(path)
+    start = about["content"]["start"]
+    start.update(buffer_pos=place) if "buffer_pos" in start else start["state"].update(pos=place)
+    write_raw(path, about, tensors)
+    with pytest.raises(fm.FormatError, match="random generator has a wrong"):
+        run(2, resume=path)
+
+
+@pytest.mark.parametrize("where", ["start", "order"])
+def test_fits_do_not_go_on_from_beyond_a_buffer(tmp_path, where):
+    path = tmp_path / "fit"
+    classifier(max_iter=1).fit(X, Y, checkpoint=path)
+    about, tensors = parts(path)
+    content = about["content"]
+    held = content["start"] if where == "start" else content["run"]["order"]["random_state"]
+    held["state"]["pos"] = 10**6
+    write_raw(path, about, tensors)
+    with pytest.raises(fm.FormatError, match="random generator has a wrong pos"):
+        classifier().fit(X, Y, resume=path)

@@ -9,6 +9,7 @@ import numpy as np
 from fastmlp.estimators import trees
 from fastmlp.solvers.checkpoints import Checkpoints, Keeper, Resumed
 from fastmlp.solvers.identity import digest, of_state, shown
+from fastmlp.solvers.orders import set_random_state
 
 if TYPE_CHECKING:
     from fastmlp.estimators.problem import Problem
@@ -49,7 +50,7 @@ class Keeping:
             if self.estimator.random_state is None:  # NumPy's global one is not ours to set
                 random_state = np.random.RandomState()
             with self.resumed.reading():
-                random_state.set_state(self._start)
+                set_random_state(random_state, self._start)
         return random_state
 
     def keeper(self, problem: Problem, w: np.ndarray) -> Keeper:

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastmlp.files import FormatError
 from fastmlp.solvers.checkpoints import copy_into
-from fastmlp.solvers.orders import Order
+from fastmlp.solvers.orders import Order, set_random_state
 from fastmlp.solvers.step_sizes import StepSizes
 
 
@@ -66,5 +66,5 @@ class ShuffledByState(Order):
         copy_into(index, state["index"])
         if not np.array_equal(np.sort(index), np.arange(self.n)):
             raise FormatError("the checkpoint has an order that is no permutation")
-        self._random_state.set_state(state["random_state"])
+        set_random_state(self._random_state, state["random_state"])
         self._index = index

@@ -20,7 +20,7 @@ from fastmlp.losses import Loss
 from fastmlp.network import Network
 from fastmlp.solvers import schedules
 from fastmlp.solvers.checkpoints import parameters_of
-from fastmlp.solvers.orders import require_places
+from fastmlp.solvers.orders import set_random_state
 from fastmlp.solvers.rules import Rule
 from fastmlp.solvers.trainers import State
 
@@ -85,8 +85,7 @@ def back(tree: dict[str, Any], loss: Loss | None = None) -> BaseMLP:
 def _setting_back(value: Any, loss: Loss | None) -> Any:
     if isinstance(value, dict) and value.get("object") == "RandomState":
         random_state = np.random.RandomState()
-        require_places(value["state"])
-        random_state.set_state(value["state"])
+        set_random_state(random_state, value["state"])
         return random_state
     if isinstance(value, np.ndarray) and value.ndim == 0:
         return value[()]

@@ -100,11 +100,17 @@ def set_generator_state(rng: np.random.Generator, state: Any) -> None:
     if not isinstance(state, dict) or state.get("bit_generator") != kind:
         found = state.get("bit_generator") if isinstance(state, dict) else state
         raise FormatError(f"the checkpoint has the state of a {found!r}, rng is a {kind!r}")
-    require_places(state)
+    _require_places(state)
     rng.bit_generator.state = state
 
 
-def require_places(state: dict[str, Any]) -> None:
+def set_random_state(random_state: np.random.RandomState, state: Any) -> None:
+    """Have a RandomState go on from a state, as it came from a file."""
+    _require_places(state)
+    random_state.set_state(state)
+
+
+def _require_places(state: dict[str, Any]) -> None:
     """Raise FormatError where a generator would read beyond its buffer, which NumPy lets it do."""
     inner = state.get("state")
     for held, name, size in ((inner, "pos", MT19937_SIZE), (state, "buffer_pos", PHILOX_SIZE)):
