@@ -137,8 +137,8 @@ def replacing(path: Path, keep: int = 1) -> Iterator[IO[bytes]]:
 
 
 def copy(path: Path, other: Path) -> None:
-    """Have the same file at another place as well, in place of what is there, as a whole."""
-    temporary = _temporary(other)
+    """Have the same file at another place of its folder, in place of what is there, as a whole."""
+    temporary = _temporary(path)
     try:
         try:
             os.link(path, temporary)
@@ -159,7 +159,12 @@ def _numbered(path: Path, number: int) -> Path:
 
 
 def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name[:32]}.{uuid.uuid4().hex}.tmp")
+    return path.with_name(f"{_beginning(path)}{uuid.uuid4().hex}.tmp")
+
+
+def _beginning(path: Path) -> str:
+    """Return what names of a file's temporary ones begin with: of no other's, and not too long."""
+    return f".{path.name[:32]}.{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]}."
 
 
 def _sync_folder(folder: Path) -> None:
@@ -177,7 +182,7 @@ def _sync_folder(folder: Path) -> None:
 def remove_leftovers(path: Path) -> None:
     """Remove the parts of a file that killed processes have left beside it."""
     path = Path(os.path.realpath(path))
-    pattern = re.compile(rf"\.{re.escape(path.name[:32])}\.[0-9a-f]{{32}}\.tmp")
+    pattern = re.compile(rf"{re.escape(_beginning(path))}[0-9a-f]{{32}}\.tmp")
     with contextlib.suppress(OSError):
         for other in path.parent.iterdir():
             if pattern.fullmatch(other.name):
