@@ -94,6 +94,7 @@ class EarlyStopping(Callback):
         self._monitored = validation.one_of("monitor", self.monitor or known[0], known)
         self._restores = self.restore_best and self._monitored != "loss"
         self._best, self._n_without = (0, math.nan, None), 0
+        self._like = state.x.shape, state.x.dtype
 
     def on_epoch_end(self, state: OptimizeResult) -> None:
         """Stop if this is one epoch too many without an improvement."""
@@ -116,8 +117,11 @@ class EarlyStopping(Callback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state; stop if there was one epoch too many already."""
-        self._best = int(state["best_epoch"]), float(state["best_value"]), state["x"]
-        self._n_without = int(state["n_without"])
+        x = state["x"]
+        if x is not None and (x.shape, x.dtype) != self._like:
+            raise ValueError(f"x has {x.shape} {x.dtype}, expected {self._like}")
+        best = int(state["best_epoch"]), float(state["best_value"]), x
+        self._best, self._n_without = best, int(state["n_without"])
         self._stop_if_exhausted()
 
     def _stop_if_exhausted(self) -> None:

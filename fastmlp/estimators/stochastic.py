@@ -19,8 +19,9 @@ from fastmlp.solvers import schedules
 from fastmlp.solvers.checkpoints import parameters_of
 from fastmlp.solvers.portable import power
 from fastmlp.solvers.reports import DIVERGED, DONE
+from fastmlp.solvers.settings import Settings
 from fastmlp.solvers.trainers import BatchTrainer
-from fastmlp.solvers.training import Run, Settings
+from fastmlp.solvers.training import Run
 from fastmlp.solvers.updates import Updates
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -106,7 +107,7 @@ class Resumed:
         except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
             raise FormatError(
                 f"{self.path} is no checkpoint of this kind of run: {type(error).__name__}: {error}"
-            ) from None
+            ) from error
 
 
 def resolve(checkpoint: Any, every: Any, resume: Any) -> tuple[Checkpoints | None, Resumed | None]:
@@ -175,14 +176,23 @@ class Keeper:
     ) -> None:
         self.settings, self.about, self.start = settings, about, start
         self.best, self._is_best = math.inf, False  # the least value, and whether it is unwritten
+        self._was_best = False  # the checkpoint that the run goes on from
         if resumed is not None:
             require_same(resumed.path, resumed["about"], about, has_seed)
             self.about = resumed["about"]
-            self.best = _number(resumed["best"])
+            self.best, self._was_best = _number(resumed["best"]), bool(resumed["is_best"])
         self._written: tuple[int, int] | None = None  # epochs and updates, of the last one
         self._last = time.monotonic()
-        if settings is not None:
-            files.remove_leftovers(settings.path)
+        if settings is not None:  # it stays there, wherever a callback may change to
+            self.path = Path(os.path.realpath(settings.path))
+            files.remove_leftovers(self.path)
+
+    def go_on(self, path: Path, n_epochs: int, n_updates: int) -> None:
+        """Take note of what the checkpoint is of that the run goes on from: not to write again."""
+        if self.settings is not None and os.path.realpath(path) == str(self.path):
+            self._written = n_epochs, n_updates
+            if self._was_best:  # it may have been killed before it was kept as such
+                self._copy_best()
 
     def next_stop(self, n_updates: int) -> int | None:
         """Return how many updates are made when a checkpoint is next due, or None."""
@@ -204,9 +214,14 @@ class Keeper:
         if settings is None:
             return False
         self._is_best = value < self.best
-        self.best = min(value, self.best)  # NaN is not taken
+        self.best = min(self.best, value)  # in this order NaN is not taken
         by_epochs = isinstance(settings.every, int) and n_epochs % settings.every == 0
         return by_epochs or self._is_time() or (self._is_best and settings.keep_best)
+
+    def is_due_after_iteration(self, nit: int, value: float) -> bool:
+        """Return whether to write one after an iteration, which is an update and an epoch."""
+        is_due = self.is_due_after_epoch(nit, value)
+        return is_due or self.is_due_after_update(nit)
 
     def _is_time(self) -> bool:
         assert self.settings is not None
@@ -226,19 +241,25 @@ class Keeper:
         settings, now = self.settings, (n_epochs, n_updates)
         if settings is None or self._written == now:
             return
-        tree = {**run(), "about": self.about, "start": self.start, "best": self.best}
-        if self._try(lambda: files.write(settings.path, KIND, tree, settings.keep)):
+        tree = {
+            **run(), "about": self.about, "start": self.start, "best": self.best,
+            "is_best": self._is_best,
+        }  # fmt: skip
+        if self._try(lambda: files.write(self.path, KIND, tree, settings.keep)):
+            if self._is_best:
+                self._copy_best()
             self._written = now
-            if self._is_best and settings.keep_best:
-                self._try(lambda: files.copy(settings.path, _best(settings.path)))
         self._is_best, self._last = False, time.monotonic()
 
+    def _copy_best(self) -> None:
+        if self.settings is not None and self.settings.keep_best:
+            self._try(lambda: files.copy(self.path, _best(self.path)))
+
     def _try(self, call: Callable[[], None]) -> bool:
-        assert self.settings is not None
         try:
             call()
         except OSError as error:  # a full disk shall not cost the run
-            message = f"Checkpoint not written, and training goes on: {self.settings.path}: {error}"
+            message = f"Checkpoint not written, and training goes on: {self.path}: {error}"
             warnings.warn(message, RuntimeWarning, stacklevel=2)
             return False
         return True

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastmlp import validation
+from fastmlp import files, validation
 from fastmlp.kernels.updates import dot
 from fastmlp.objective import Evaluation, Objective
 from fastmlp.solvers import directions
@@ -132,6 +132,7 @@ class Descent:
                 "a checkpoint needs a direction with the methods state_dict and load_state_dict; "
                 f"got {self.rule!r}"
             )
+        files.encoded(self.rule.state_dict(), {})  # raises now what would be raised at writing
         self.keeper, self.reason = keeper, reason
         self.tree = tree or (lambda w: {"model": model(self.objective.net, w)})
         if resumed is not None:
@@ -141,15 +142,20 @@ class Descent:
                 raise ValueError(
                     f"{resumed.path} is of iteration {n}, beyond max_iter={self.max_iter}"
                 )
+            keeper.go_on(resumed.path, n, n)
 
     def run(self, bar: Any) -> Ended:
         """Iterate until something ends it; return what did."""
         if self.whole is None:
             self.state = State(0, self.start, math.nan, Evaluation.unknown(self.start), None)
-        end = self._run(bar)
-        if end.status != DIVERGED:
+        try:
+            end = self._run(bar)
+            if end.status != DIVERGED:
+                self._write()
+            return end
+        except KeyboardInterrupt:
             self._write()
-        return end
+            return interrupted(self.state.nit)
 
     def _run(self, bar: Any) -> Ended:
         try:
@@ -169,8 +175,6 @@ class Descent:
                     self._iterate(bar)
         except Ended as end:
             return end
-        except KeyboardInterrupt:
-            return interrupted(self.state.nit)
 
     def _begin(self, start: np.ndarray) -> None:
         base = Evaluation.at(start, self.objective)
@@ -316,7 +320,8 @@ class Descent:
         n_before = -1 if self.whole is None else self.whole["run"]["nit"]
         self.whole = self._tree()
         state = self.state
-        if state.nit > max(n_before, 0) and self.keeper.is_due_after_epoch(state.nit, state.value):
+        is_new = state.nit > max(n_before, 0)
+        if is_new and self.keeper.is_due_after_iteration(state.nit, state.value):
             self._write()
 
     def _write(self) -> None:
@@ -340,12 +345,14 @@ class Descent:
         """Go on from what `_tree` returned."""
         objective = self.objective
         self.state = State.of(model["parameters"], run, objective.net)
-        self.rule.load_state_dict(run["rule"])
+        directions.restore(self.rule, run["rule"], objective.net)
         self.has_begun_anew, self.n_stalled = bool(run["has_begun_anew"]), int(run["n_stalled"])
         value, norm = run["best"]
         self.best = float(value), float(norm)
         self.counts_before = objective.nfev - int(run["nfev"]), objective.njev - int(run["njev"])
         self.history.load(run["history"])
+        if len(self.history) != self.state.nit + 1:
+            raise ValueError(f"it has {len(self.history)} values at iteration {self.state.nit}")
         self.began -= float(run["seconds"])
         self.whole = self._tree()
 

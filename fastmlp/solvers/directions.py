@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from fastmlp.kernels.updates import dot
+from fastmlp.solvers.checkpoints import parameters_of
+
+if TYPE_CHECKING:
+    from fastmlp.network import Network
 
 
 @dataclass(frozen=True)
@@ -80,8 +84,13 @@ class _Remembers:
         return dict(vars(self))
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Have these attributes."""
-        vars(self).update({name: state[name] for name in vars(self)})
+        """Have these attributes: numbers of the same types, none below 0; vectors or None."""
+        for name, value in vars(self).items():
+            is_number = isinstance(value, (int, float))
+            there = type(value)(state[name]) if is_number else state[name]
+            if is_number and not 0 <= there < math.inf:
+                raise ValueError(f"{name} is {there!r}")
+            vars(self)[name] = there
 
 
 class Steepest(_Remembers):
@@ -115,16 +124,16 @@ class Conjugate(_Remembers):
 
     def __init__(self) -> None:
         self._gradient: np.ndarray | None = None
-        self._direction = np.empty(0)
+        self._direction: np.ndarray | None = None
         self._age = 0
 
     def direction(self, gradient: np.ndarray) -> np.ndarray:
         """Return the conjugate direction."""
         d, self._age = -gradient, self._age + 1
-        if self._gradient is not None and self._age <= gradient.size:
-            past = dot(self._gradient, self._gradient)
-            beta = (dot(gradient, gradient) - dot(gradient, self._gradient)) / past
-            conjugate = d + gradient.dtype.type(max(beta, 0.0)) * self._direction
+        last, direction = self._gradient, self._direction
+        if last is not None and direction is not None and self._age <= gradient.size:
+            beta = (dot(gradient, gradient) - dot(gradient, last)) / dot(last, last)
+            conjugate = d + gradient.dtype.type(max(beta, 0.0)) * direction
             if dot(gradient, conjugate) < 0:
                 d = conjugate
             else:
@@ -167,7 +176,7 @@ class Nesterov(_Remembers):
     SLACK = 16
 
     def __init__(self) -> None:
-        self._A, self._a, self._s = 0.0, 0.0, math.nan
+        self._A = self._a = self._s = 0.0
         self._z: np.ndarray | None = None
 
     def base(self, w: np.ndarray) -> np.ndarray:
@@ -187,7 +196,7 @@ class Nesterov(_Remembers):
         """Move z, or take a smaller s, or restart."""
         square = dot(step.gradient, step.gradient)
         gained = 2 * (step.base_value - step.after_value) / square if square > 0 else 0.0
-        if self._A == 0:  # the first: any size is as good as what it gained
+        if self._A == 0 or self._z is None:  # the first: any size is as good as what it gained
             self._z, self._a = step.base, gained
             self._s = gained
         slack = self.SLACK * np.finfo(step.after.dtype).eps * abs(step.base_value) / (square or 1.0)
@@ -231,3 +240,12 @@ def resolve(direction: Any) -> Direction:
     own: Direction = direction
     own.restart()
     return own
+
+
+def restore(rule: Direction, state: dict[str, Any], net: Network) -> None:
+    """Give a rule its past, as a file has it; raise where it is not one of this network."""
+    if isinstance(rule, _Remembers):
+        for name, value in vars(rule).items():
+            if not isinstance(value, (int, float)) and state[name] is not None:
+                parameters_of(net, state[name])
+    rule.load_state_dict(state)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fastmlp.objective import Objective
-    from fastmlp.solvers.training import Run, Settings
+    from fastmlp.solvers.settings import Settings
+    from fastmlp.solvers.training import Run
     from fastmlp.sparse import Features
 
 HASHED_NUMBERS = 2**20
@@ -86,7 +87,11 @@ def of_state(state: dict[str, Any]) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return a setting in words that are the same in each process."""
+    """Return a setting in words that are the same in each process, and for equal numbers."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, Schedule):
         return value.expression()
     if isinstance(value, np.ndarray):
@@ -100,7 +105,7 @@ def shown(value: Any) -> str:
             f"{one.name}={shown(getattr(value, one.name))}" for one in dataclasses.fields(value)
         ]
         return f"{type(value).__name__}({', '.join(parts)})"
-    if callable(value):
+    if callable(value) or getattr(type(value), "__repr__", None) == object.__repr__:
         return name_of(value)
     return repr(value)
 

@@ -229,7 +229,7 @@ class Minimisation:
                     reason = reason_to_stop(self.callback, self.result())
                 if reason is not None:
                     raise stopped(self.nit, reason)
-            if self.journal is not None and self.keeper.is_due_after_epoch(
+            if self.journal is not None and self.keeper.is_due_after_iteration(
                 self.nit, self.state[1].value
             ):
                 self._write()

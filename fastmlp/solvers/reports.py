@@ -60,6 +60,9 @@ class History:
 
     def load(self, table: Any) -> None:
         """Have these rows, as `table` returned them."""
+        shape = getattr(table, "shape", ())
+        if len(shape) != 2 or len(table) != len(self._names) or table.dtype != self._table.dtype:
+            raise ValueError(f"a history of {len(self._names)} columns should be; got {table!r}")
         for row in table.T:
             self.append(*row)
 
@@ -137,15 +140,17 @@ class Callbacks:
         """Return the states of those that have one."""
         return [{"type": one.type, "state": one.state_dict()} for one in self._with_state()]
 
-    def load_state_dict(self, states: Any) -> str | None:
-        """Give back the states; return None to go on, or why a run that had ended is not to."""
-        callbacks = self._with_state()
-        here, there = [one.type for one in callbacks], [state["type"] for state in states]
+    def require_same(self, states: Any) -> None:
+        """Raise where states are not of these callbacks."""
+        here, there = [one.type for one in self._with_state()], [state["type"] for state in states]
         if here != there:
             raise ValueError(f"the callbacks with a state were {there}; they are {here}")
+
+    def load_state_dict(self, states: Any) -> str | None:
+        """Give back the states; return None to go on, or why a run that had ended is not to."""
         reasons = [
             reason_to_stop(one.load_state_dict, state["state"])
-            for one, state in zip(callbacks, states, strict=True)
+            for one, state in zip(self._with_state(), states, strict=True)
         ]
         return _message(reasons, "Stopped by the callback before.")
 

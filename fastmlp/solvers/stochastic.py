@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from fastmlp import validation as checks
 from fastmlp.solvers.checkpoints import resolve
-from fastmlp.solvers.training import Settings, train
+from fastmlp.solvers.settings import Settings
+from fastmlp.solvers.training import train
 from fastmlp.solvers.updates import updates
 
 if TYPE_CHECKING:

@@ -25,6 +25,8 @@ from fastmlp.workspace import Program, Workspace, block_rows, flops, parameter_b
 
 if TYPE_CHECKING:
     from fastmlp.network import Network
+    from fastmlp.solvers.samples import Samples
+    from fastmlp.solvers.settings import Settings
 
 # Bundles the samples of an index for the kernels.
 DataOf = Callable[[np.ndarray], batch.Data]
@@ -262,15 +264,16 @@ class BatchTrainer(Trainer):
             self._run_apply(data_of(index[:1]), 1, 1.0, row, total)
             return
         self._have_gradient()
-        before = total.copy()
+        before, n_done = total.copy(), int(self.done[0])
         try:
             self._accumulate(data_of, index, weight, total)
+            if np.isfinite(total[batch.LOSSES]):
+                scale = 1 / weight if self.mean else 1.0
+                self._run_apply(data_of(index[:0]), 0, scale, row, total)
         except BaseException:  # Ctrl-C
-            total[:] = before
+            if self.done[0] == n_done:
+                total[:] = before
             raise
-        if np.isfinite(total[batch.LOSSES]):
-            scale = 1 / weight if self.mean else 1.0
-            self._run_apply(data_of(index[:0]), 0, scale, row, total)
 
     def _accumulate(
         self, data_of: DataOf, index: np.ndarray, weight: float, total: np.ndarray
@@ -308,3 +311,33 @@ class BatchTrainer(Trainer):
                 self.workspace.model, data, schedule, 0, n_rows, 1, batch.WRITE_AND_APPLY, scale,
                 row, total, self.done,
             )  # fmt: skip
+
+
+def trainer_of(
+    net: Network,
+    w: np.ndarray,
+    samples: Samples,
+    settings: Settings,
+    rng: np.random.Generator,
+) -> SampleTrainer | BatchTrainer:
+    """Return what does the updates that a solver's settings ask for."""
+    n, size, rule = len(samples), settings.batch_size, settings.updates.rule
+    size = n if size is None else min(validation.count("batch_size", size), n)
+    dropout = dropout_of(net, settings.dropout, rng)
+    if rule.needs_all_samples:
+        if size < n:
+            raise ValueError(
+                f"{rule!r} needs all samples in a batch (minibatch_sgd with batch_size=None); got "
+                f"batches of {size} of {n} samples"
+            )
+        if settings.order == "replacement" or dropout is not None:
+            raise ValueError(
+                f"{rule!r} needs the same samples and units in each update; got "
+                f"order={settings.order!r}, dropout={settings.dropout!r}"
+            )
+    if settings.per_sample and settings.updates.is_plain and dropout is None:
+        return SampleTrainer(net, w)
+    mean = settings.reduction == "mean"
+    return BatchTrainer(
+        net, w, size, mean, samples.weights, settings.updates, dropout, settings.state
+    )

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastmlp import files, validation
-from fastmlp.callbacks import EarlyStopping
 from fastmlp.kernels import batch
 from fastmlp.network import Network
 from fastmlp.progress import checked_progress, progress_bar
 from fastmlp.solvers import orders, schedules
 from fastmlp.solvers.checkpoints import (
-    Checkpoints,
     Keeper,
     Resumed,
     copy_into,
@@ -38,45 +36,14 @@ from fastmlp.solvers.reports import (
     warn_of,
 )
 from fastmlp.solvers.samples import Samples
-from fastmlp.solvers.trainers import BatchTrainer, SampleTrainer, State, dropout_of
-from fastmlp.solvers.updates import Updates
+from fastmlp.solvers.settings import Settings, early_stopping
+from fastmlp.solvers.trainers import State, trainer_of
 from fastmlp.weights import combined
 
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
 
     from fastmlp.sparse import Features
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The arguments of a stochastic solver beyond the problem itself, as the user gave them.
-
-    The last ones are for callers within the library: `order` may be an object with the methods of
-    `orders.Order`; `rows` are the samples to train on, and `state` what the rule begins with.
-    """
-
-    updates: Updates
-    reduction: str
-    batch_size: int | None
-    per_sample: bool
-    step: Any
-    epochs: int
-    order: str | orders.Order
-    sample_weight: Any
-    class_weight: Any
-    dropout: Any
-    validation: Any
-    scoring: Any
-    patience: int | None
-    min_improvement: float
-    rng: Any
-    callback: Any
-    progress: bool | None
-    checkpoints: Checkpoints | None = None
-    resumed: Resumed | None = None
-    rows: np.ndarray | None = None
-    state: State | None = None
 
 
 def train(net: Network, X: Any, y: Any, w: Any, settings: Settings) -> OptimizeResult:
@@ -91,6 +58,7 @@ def train(net: Network, X: Any, y: Any, w: Any, settings: Settings) -> OptimizeR
         X = validation.features(net, X)
         y = validation.truth(net, y, len(X))
         run = _prepared(net, X, y, w, settings, rng)
+        run.begin()
     except BaseException:
         rng.bit_generator.state = before  # it may be the caller's
         raise
@@ -142,7 +110,7 @@ class Run:
         self.schedule = schedules.resolve(
             rule.default_step if settings.step is None else settings.step
         )
-        self.callbacks = Callbacks(settings.callback, *_early_stopping(settings))
+        self.callbacks = Callbacks(settings.callback, *early_stopping(settings))
         reduction = settings.reduction
         weights = combined(net, settings.sample_weight, settings.class_weight, y, reduction)
         self.holdout = Holdout(
@@ -154,7 +122,7 @@ class Run:
             self.holdout.check(w)
         rows = self.holdout.train_rows if settings.rows is None else settings.rows
         self.samples = Samples(net, X, y, weights, rows)
-        self.trainer = _trainer(net, w, self.samples, settings, rng)
+        self.trainer = trainer_of(net, w, self.samples, settings, rng)
         self.order = orders.resolve(settings.order, len(self.samples), rng)
         self.keeper: Keeper | None = None
         self.history = History("loss", "step", "seconds", *self.held_out)
@@ -162,7 +130,11 @@ class Run:
         self.step = math.nan
         self.began = time.perf_counter()
         self._place = 0  # in the epoch, where to begin
-        self._seconds, self._states = 0.0, None  # of the run before, of its callbacks
+        self._seconds = 0.0  # of the run before
+        self._n_told = int(self.trainer.done[0])  # updates made when callbacks were last asked
+        self._has_begun = False
+        self._reason: str | None = None  # why there is nothing to do any more
+        self._resumed: Resumed | None = None
         self._mark()
 
     def keep_checkpoints(
@@ -180,43 +152,55 @@ class Run:
         model : callable
             Returns the tree of the model that has the given parameters.
         """
-        self.keeper, self._model = keeper, model
+        self.keeper, self._model, self._resumed = keeper, model, resumed
         self._mark()
-        if resumed is not None:
-            with resumed.reading():
-                self._restore(resumed["model"], resumed["run"])
-            if (n := len(self.history) + (self._place > 0)) > self.epochs:
-                raise ValueError(f"{resumed.path} is of epoch {n}, beyond the {self.epochs} to do")
+        if resumed is None:
+            return
+        with resumed.reading():
+            self._restore(resumed["model"], resumed["run"])
+        if (n := len(self.history) + (self._place > 0)) > self.epochs:
+            raise ValueError(f"{resumed.path} is of epoch {n}, beyond the {self.epochs} to do")
+        keeper.go_on(resumed.path, len(self.history), int(self.trainer.done[0]))
 
-    def result(self) -> OptimizeResult:
-        """Do the epochs and return the result."""
-        n_steps = self.epochs * -(-len(self.samples) // self.trainer.batch_size)
+    def begin(self) -> None:
+        """Tell the callbacks, and give them their states back, before anything is done."""
+        self._has_begun = True
         self.began = time.perf_counter() - self._seconds
-        try:
+        with self._failing():
             if self.callbacks:
+                n_steps = self.epochs * -(-len(self.samples) // self.trainer.batch_size)
                 more = {"epochs": self.epochs, "n_steps": n_steps}
                 self.callbacks.start(self._state(math.nan, **more))
             if self.keeper is not None:
                 files.encoded(self._tree(), {})  # raises now what would be raised at writing
+            if self._resumed is not None:
+                with self._resumed.reading():
+                    states = self._resumed["run"]["callbacks"]
+                    self._reason = self.callbacks.load_state_dict(states)
+
+    def result(self) -> OptimizeResult:
+        """Do the epochs and return the result."""
+        if not self._has_begun:
+            self.begin()
+        with self._failing():
             end = self._train()
-        except BaseException as error:  # of a callback or a schedule
+        return finished(self._result(), end.status, end.message, self.callbacks)
+
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Tell the callbacks of an error: theirs, or a schedule's."""
+        try:
+            yield
+        except BaseException as error:
             message = f"Ended by {type(error).__name__}."
             finished(self._result(), FAILED, message, self.callbacks)
             raise
-        return finished(self._result(), end.status, end.message, self.callbacks)
 
     def _train(self) -> Ended:
         try:
-            if self._states is not None:
-                self._obey(self.callbacks.load_state_dict(self._states))
-            n, n_samples = self.epochs, len(self.samples)
-            with progress_bar(self.progress, n * n_samples, "samples") as bar:
-                bar.update(len(self.history) * n_samples + self._place)
-                while len(self.history) < n:
-                    self._epoch(bar)
-            end = Ended(DONE, f"All {n} epochs done." if n > 1 else "The epoch is done.")
-        except Ended as early:
-            end = early
+            end = self._train_on()
+            self._keep()
+            return end
         except KeyboardInterrupt:
             if self._is_whole:
                 self._keep()
@@ -225,10 +209,19 @@ class Run:
                 INTERRUPTED,
                 f"Interrupted after {n_updates} updates and {n_epochs} complete epochs.",
             )
-        if not validation.all_finite(self.trainer.parameters):
-            return self._diverged()
-        self._keep()
-        return end
+
+    def _train_on(self) -> Ended:
+        n, n_samples = self.epochs, len(self.samples)
+        end = Ended(DONE, f"All {n} epochs done." if n > 1 else "The epoch is done.")
+        try:
+            self._obey(self._reason)
+            with progress_bar(self.progress, n * n_samples, "samples") as bar:
+                bar.update(len(self.history) * n_samples + self._place)
+                while len(self.history) < n:
+                    self._epoch(bar)
+        except Ended as early:
+            end = early
+        return end if validation.all_finite(self.trainer.parameters) else self._diverged()
 
     def _diverged(self) -> Ended:
         n = int(self.trainer.done[0])
@@ -241,6 +234,8 @@ class Run:
         self.order.begin_epoch()
         self.order.skip(self._place)
         start, self._place = self._place, 0
+        if self._n_told < self.trainer.done[0]:  # Ctrl-C has come in between
+            self._after_updates()
         while start < n:
             k = int(self.trainer.done[0])
             stop = min(start + min(self.trainer.entries_at_once(), most), n)
@@ -270,7 +265,7 @@ class Run:
         if self.callbacks.is_due(n):
             self._is_whole = False
             message = self.callbacks.steps(self._state(self._mean_loss()))
-            self._is_whole = True
+        self._n_told, self._is_whole = n, True
         if self.keeper is not None and self.keeper.is_due_after_update(n):
             self._keep()
         self._obey(message)
@@ -284,11 +279,13 @@ class Run:
         if not bar.disable:
             bar.set_postfix(loss=f"{loss:.4g}", refresh=False)
         message = self.callbacks.epoch_end(self._state(loss))
-        self._mark()
+        is_due = False
         if self.keeper is not None:
             value = held_out[0] if len(held_out) == 1 else -held_out[1] if held_out else loss
-            if self.keeper.is_due_after_epoch(len(self.history), value):
-                self._keep()
+            is_due = self.keeper.is_due_after_epoch(len(self.history), value)
+        self._mark()
+        if is_due:
+            self._keep()
         self._obey(message)
 
     def _mark(self) -> None:
@@ -299,8 +296,10 @@ class Run:
         self._is_whole = True
 
     def _keep(self) -> None:
-        """Write a checkpoint, of parameters that are finite."""
-        if self.keeper is not None and validation.all_finite(self.trainer.parameters):
+        """Write a checkpoint, unless the run has diverged."""
+        if self.keeper is None or not math.isfinite(self.total[batch.LOSSES]):
+            return
+        if validation.all_finite(self.trainer.parameters):
             self.keeper.write(self._tree, len(self.history), int(self.trainer.done[0]))
 
     def _tree(self) -> dict[str, Any]:
@@ -312,7 +311,7 @@ class Run:
             "place": min((n_updates - first) * trainer.batch_size, len(self.samples)),
             "total": self.total, "seconds": time.perf_counter() - self.began,
             "history": self.history.table, "step_sizes": self.schedule.state_dict(),
-            "callbacks": self.callbacks.state_dict(),
+            "callbacks": self.callbacks.state_dict(), "n_told": self._n_told,
         }  # fmt: skip
         if trainer.averages:
             run["iterate"] = trainer.parameters
@@ -327,12 +326,14 @@ class Run:
         self.history.load(run["history"])
         self.schedule.load_state_dict(run["step_sizes"])
         self._place, self.step = int(run["place"]), float(run["step"])
-        n, size = len(self.samples), self.trainer.batch_size
-        if self._place not in range(0, n, size) and self._place != n:
-            raise ValueError(f"its place in the epoch is {self._place}")
-        n_before = -(-self._place // self.trainer.batch_size)
-        self._began = int(self.trainer.done[0]) - n_before, run["order"]
-        self._seconds, self._states = float(run["seconds"]), run["callbacks"]
+        n, size, n_updates = len(self.samples), self.trainer.batch_size, int(run["n_updates"])
+        n_before = -(-self._place // size)
+        is_place = self._place in range(0, n, size) or self._place == n
+        if not (is_place and n_before <= n_updates):
+            raise ValueError(f"its place in the epoch is {self._place} after {n_updates} updates")
+        self._began, self._n_told = (n_updates - n_before, run["order"]), int(run["n_told"])
+        self._seconds = float(run["seconds"])
+        self.callbacks.require_same(run["callbacks"])
 
     def _obey(self, message: str | None) -> None:
         """Leave the loop if a callback has asked for it."""
@@ -372,42 +373,3 @@ class Run:
         if trainer.averages:
             result.x, result.iterate = result.x.copy(), trainer.parameters
         return result
-
-
-def _trainer(
-    net: Network,
-    w: np.ndarray,
-    samples: Samples,
-    settings: Settings,
-    rng: np.random.Generator,
-) -> SampleTrainer | BatchTrainer:
-    n, size, rule = len(samples), settings.batch_size, settings.updates.rule
-    size = n if size is None else min(validation.count("batch_size", size), n)
-    dropout = dropout_of(net, settings.dropout, rng)
-    if rule.needs_all_samples:
-        if size < n:
-            raise ValueError(
-                f"{rule!r} needs all samples in a batch (minibatch_sgd with batch_size=None); got "
-                f"batches of {size} of {n} samples"
-            )
-        if settings.order == "replacement" or dropout is not None:
-            raise ValueError(
-                f"{rule!r} needs the same samples and units in each update; got "
-                f"order={settings.order!r}, dropout={settings.dropout!r}"
-            )
-    if settings.per_sample and settings.updates.is_plain and dropout is None:
-        return SampleTrainer(net, w)
-    mean = settings.reduction == "mean"
-    return BatchTrainer(
-        net, w, size, mean, samples.weights, settings.updates, dropout, settings.state
-    )
-
-
-def _early_stopping(settings: Settings) -> tuple[EarlyStopping, ...]:
-    if settings.patience is None:
-        if validation.not_negative("min_improvement", settings.min_improvement) > 0:
-            raise ValueError(
-                f"min_improvement={settings.min_improvement!r} needs patience; got patience=None"
-            )
-        return ()
-    return (EarlyStopping(settings.patience, settings.min_improvement),)
