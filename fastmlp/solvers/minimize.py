@@ -199,7 +199,10 @@ class Minimisation:
                 self.journal.load(resumed["run"], net.n_params, net.dtype)
                 nit = int(resumed["run"]["nit"])
             if nit > self.max_iter:
-                raise ValueError(f"{resumed.path} is of iteration {nit}, beyond {self.max_iter}")
+                raise ValueError(
+                    f"{resumed.path} is of iteration {nit}, beyond max_iter={self.max_iter}"
+                )
+            keeper.go_on(resumed.path, nit, nit)
 
     @property
     def nit(self) -> int:
@@ -208,10 +211,14 @@ class Minimisation:
 
     def run(self, method: str, options: dict[str, Any], bar: Any) -> Ended:
         """Minimise; return what ended it."""
-        end = self._run(method, options, bar)
-        if end.status != DIVERGED:
+        try:
+            end = self._run(method, options, bar)
+            if end.status != DIVERGED:
+                self._write()
+            return end
+        except KeyboardInterrupt:
             self._write()
-        return end
+            return interrupted(self.nit)
 
     def _run(self, method: str, options: dict[str, Any], bar: Any) -> Ended:
         from scipy.optimize import minimize as scipy_minimize
@@ -251,8 +258,6 @@ class Minimisation:
                 )
         except Ended as end:
             return end
-        except KeyboardInterrupt:
-            return interrupted(self.nit)
         self.found = found
         if self.nit >= self.max_iter:
             return out_of_iterations(self.nit)
