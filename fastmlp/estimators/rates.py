@@ -21,7 +21,7 @@ class LearningRate(StepSizes):
     """
 
     def __init__(self, value: float) -> None:
-        self.value = value
+        self.value = float(value)
 
     def steps(self, start: int, stop: int) -> np.ndarray:
         """Return the step sizes of updates start .. stop - 1, as things stand."""
