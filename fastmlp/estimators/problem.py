@@ -100,6 +100,10 @@ class Problem:
         return self.alpha / 2 * float(squares)
 
 
+# Of a course.
+_COUNTS, _CURVES = ("n_iter", "t"), ("loss_curve", "validation_loss_curve", "validation_scores")
+
+
 @dataclass
 class Course:
     """How far training has come: the fitted attributes of the same names, without underscore.
@@ -122,7 +126,7 @@ class Course:
             self.validation_loss_curve, self.validation_scores = [], []
             self.best_validation_score = -np.inf
         if self.best_loss is None and not stops_early:
-            self.best_loss = np.inf
+            self.best_loss = np.float64(np.inf)
 
     def validate(self, loss: float, score: float) -> bool:
         """Record a validation; return whether the score is the best so far."""
@@ -150,13 +154,22 @@ class Course:
         FormatError
             For anything else.
         """
-        for name in vars(self):
+        for name, here in vars(self).items():
             value = tree[name]
             numbers = value if isinstance(value, list) else [value]
-            if not all(one is None or isinstance(one, (int, float)) for one in numbers):
-                raise FormatError(f"the course of training has a {name} that is no number")
+            kinds = int if name in _COUNTS else (int, float)
+            fits = isinstance(value, list) == (name in _CURVES)
+            if value is None:
+                fits = here is None
+            elif not all(isinstance(one, kinds) for one in numbers):
+                fits = False
+            if not fits:
+                raise FormatError(f"the course of training has a wrong {name}")
             setattr(self, name, value)
         self.loss = np.float64(self.loss)
+        self.loss_curve = [np.float64(loss) for loss in self.loss_curve]
+        if self.best_loss is not None:
+            self.best_loss = np.float64(self.best_loss)
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
