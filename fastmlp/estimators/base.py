@@ -167,7 +167,7 @@ class BaseMLP(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transformer
         metadata = {"sample_weight": sample_weight}
         tasks = Tasks(self, n_epochs, {"X": X, "y": y, "metadata": metadata})
         before, learner = self.__dict__.copy(), copy.copy(self)
-        with threads.limited(self.n_jobs):
+        with threads.limited(self.n_jobs), keeping.or_as_before():
             learner._learn(
                 X, y, sample_weight, validation_data, keeping, incremental, classes, tasks
             )

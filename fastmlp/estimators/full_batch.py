@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from fastmlp import files
 from fastmlp.estimators.keeping import Keeping, model
 from fastmlp.estimators.problem import NON_FINITE, Course, Problem, callbacks_of, warn
 from fastmlp.estimators.rules import DIRECTIONS
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
 
     from fastmlp.estimators.tasks import Tasks
+    from fastmlp.solvers.checkpoints import Resumed
     from fastmlp.solvers.descent import Descent
     from fastmlp.solvers.minimize import Minimisation
 
@@ -73,35 +75,36 @@ def minimise(
         l2=problem.alpha / problem.total_weight,
     )
     watch = _Watch(estimator, problem, course, tasks)
-    if keeping.resumed is not None and solver in DIRECTIONS:
-        with keeping.resumed.reading():
-            watch.load_state_dict(keeping.resumed["watch"])
 
     def prepare(descent: Descent) -> None:
-        keeper = keeping.keeper(problem, w)
-        descent.keep_checkpoints(keeper, keeping.resumed, watch.tree, watch.reason)
+        if keeping.is_on:
+            keeper = keeping.keeper(estimator, problem, course, w)
+            descent.keep_checkpoints(keeper, keeping.resumed, watch.tree)
+        if keeping.resumed is None:
+            watch.start(w)
+        else:
+            descent.reason = watch.go_on(descent.state.w, keeping.resumed)
+        if keeping.is_on:
+            files.encoded(watch.tree(w), {})  # raises now what would be raised at writing
 
     def prepare_scipy(run: Minimisation) -> None:
-        keeper = keeping.keeper(problem, w)
-        run.keep_checkpoints(keeper, keeping.resumed, lambda w: {"model": model(watch, w)})
+        if keeping.is_on:
+            keeper = keeping.keeper(estimator, problem, course, w)
+            run.keep_checkpoints(keeper, keeping.resumed, lambda w: {"model": model(watch, w)})
+        watch.start(w, is_told_again=keeping.resumed is not None)
 
     failure: tuple[int, str] | None = None
     try:
-        watch.start(w)
         if solver in DIRECTIONS:
             direction = DIRECTIONS[solver]
-            result = descend(
-                objective, w, direction, "exact", tol, max_iter, watch, False,
-                prepare if keeping.is_on else None,
-            )  # fmt: skip
+            result = descend(objective, w, direction, "exact", tol, max_iter, watch, False, prepare)
             if result.status == OUT_OF_ITERATIONS:
                 failure = SCIPY_OUT_OF_ITERATIONS, result.message
         else:
             options = {"maxfun": estimator.max_fun, "gtol": tol, "ftol": LBFGS_FTOL}
             result, found = minimized(
-                objective, w, "L-BFGS-B", 0.0, max_iter, watch, False, options,
-                prepare_scipy if keeping.is_on else None,
-            )  # fmt: skip
+                objective, w, "L-BFGS-B", 0.0, max_iter, watch, False, options, prepare_scipy
+            )
             if found is not None and found.status != 0:
                 failure = found.status, found.message
     except BaseException as error:
@@ -155,8 +158,6 @@ class _Watch(Watch):
                 np.random.default_rng(0),
             )  # fmt: skip
         self.history = History(*self.names)
-        self._states: Any = None  # of the callbacks, of the fit before
-        self.reason: str | None = None  # why it had ended
 
     def tree(self, w: np.ndarray) -> dict[str, Any]:
         """Return what is in a checkpoint beside the solver's run."""
@@ -167,19 +168,24 @@ class _Watch(Watch):
         }
         return {"model": model(self, w), "watch": watch}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what was in a checkpoint as "watch"."""
-        self.course.load(state["course"])
-        self.history.load(state["history"])
-        self._states = state["callbacks"]
-
-    def start(self, w: np.ndarray) -> None:
-        """Begin the first iteration."""
+    def start(self, w: np.ndarray, is_told_again: bool = False) -> None:
+        """Begin the first iteration, or the next one; say whether the first ones come again."""
         self.tasks.begin_epoch()
         if self.callbacks:
-            self.callbacks.start(self._state(w, math.nan, len(self.history)))
-        if self._states is not None:
-            self.reason = self.callbacks.load_state_dict(self._states)
+            state = self._state(w, math.nan, len(self.history))
+            state.is_told_again = is_told_again
+            self.callbacks.start(state)
+
+    def go_on(self, w: np.ndarray, resumed: Resumed) -> str | None:
+        """Start from what `tree` returned; return why the fit had ended, if it had."""
+        with resumed.reading():
+            watch = resumed["watch"]
+            states = watch["callbacks"]
+            self.course.load(watch["course"])
+            self.history.load(watch["history"])
+        self.start(w)
+        with resumed.reading():
+            return self.callbacks.load_state_dict(states)
 
     def __call__(self, state: OptimizeResult) -> None:
         """Record an iteration; raise StopIteration if it is to be the last."""

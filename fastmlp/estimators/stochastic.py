@@ -139,7 +139,7 @@ def minimise(
         _generator(estimator, random_state),
     )
     if keeping.is_on:
-        keeper = keeping.keeper(problem, w)
+        keeper = keeping.keeper(estimator, problem, course, w)
         run.keep_checkpoints(keeper, keeping.resumed, lambda w: model(watch, w))
     watch.n_updates = -(-problem.n_samples // run.trainer.batch_size)
     n_before = int(run.trainer.done[0])

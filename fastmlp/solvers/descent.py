@@ -106,15 +106,15 @@ class Descent:
         self.has_begun_anew = False
         self.best, self.n_stalled = (math.inf, math.inf), 0
         self.keeper: Keeper | None = None
-        self.reason: str | None = None
+        self.reason: str | None = None  # why the run to go on from had ended: it does again
         self.whole: dict[str, Any] | None = None  # a state to go on from
+        self.goes_on = False
 
     def keep_checkpoints(
         self,
         keeper: Keeper,
         resumed: Resumed | None,
         tree: Callable[[np.ndarray], dict[str, Any]] | None = None,
-        reason: str | None = None,
     ) -> None:
         """Write checkpoints; go on from one, if it is given.
 
@@ -124,8 +124,6 @@ class Descent:
         resumed : Resumed, optional
         tree : callable, optional
             Returns what is to be in a checkpoint beside the run, for the given parameters: "model".
-        reason : str, optional
-            Why the run to go on from had ended: then it does again.
         """
         if not all(hasattr(self.rule, name) for name in ("state_dict", "load_state_dict")):
             raise ValueError(
@@ -133,7 +131,7 @@ class Descent:
                 f"got {self.rule!r}"
             )
         files.encoded(self.rule.state_dict(), {})  # raises now what would be raised at writing
-        self.keeper, self.reason = keeper, reason
+        self.keeper = keeper
         self.tree = tree or (lambda w: {"model": model(self.objective.net, w)})
         if resumed is not None:
             with resumed.reading():
@@ -146,7 +144,7 @@ class Descent:
 
     def run(self, bar: Any) -> Ended:
         """Iterate until something ends it; return what did."""
-        if self.whole is None:
+        if not self.goes_on:
             self.state = State(0, self.start, math.nan, Evaluation.unknown(self.start), None)
         try:
             end = self._run(bar)
@@ -160,10 +158,13 @@ class Descent:
     def _run(self, bar: Any) -> Ended:
         try:
             with np.errstate(over="ignore", invalid="ignore"):  # divergence is told otherwise
-                if self.whole is None:
+                if self.goes_on:
+                    self.whole = self._tree()
+                else:
                     self._begin(self.start)
                 bar.update(self.state.nit)
                 if self.reason is not None:
+                    self._look_at_iterate()
                     raise stopped(self.state.nit, self.reason)
                 while True:
                     self._take_note()
@@ -354,7 +355,7 @@ class Descent:
         if len(self.history) != self.state.nit + 1:
             raise ValueError(f"it has {len(self.history)} values at iteration {self.state.nit}")
         self.began -= float(run["seconds"])
-        self.whole = self._tree()
+        self.goes_on = True
 
     def result(self) -> OptimizeResult:
         """Return what is known so far."""
