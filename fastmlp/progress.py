@@ -18,11 +18,14 @@ def checked_progress(progress: Any) -> bool | None:
     return progress if progress is None else bool(progress)
 
 
-def progress_bar(progress: bool | None, total: int | None, unit: str) -> Any:
+def progress_bar(progress: bool | None, total: int | None, unit: str, initial: int = 0) -> Any:
     """Return a bar, shown where asked for, or by default on a terminal after a while."""
     from tqdm import tqdm
 
     terminal = sys.stderr is not None and sys.stderr.isatty()
     show = terminal if progress is None else progress and sys.stderr is not None
     delay = PROGRESS_DELAY if progress is None else 0
-    return tqdm(total=total, unit=f" {unit}", unit_scale=True, disable=not show, delay=delay)
+    return tqdm(
+        total=total, unit=f" {unit}", unit_scale=True, disable=not show, delay=delay,
+        initial=initial,
+    )  # fmt: skip

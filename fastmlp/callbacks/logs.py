@@ -30,6 +30,16 @@ def _further_values(state: OptimizeResult) -> dict[str, float]:
     return {name: float(v[-1]) if len(v) else math.nan for name, v in further.items()}
 
 
+def _done(state: OptimizeResult) -> tuple[int, int] | None:
+    """Return the epochs and updates made before, where a run goes on from a checkpoint.
+
+    At the start of others no step has been made, if updates have: those of an earlier run.
+    """
+    if math.isnan(state.get("step", math.nan)) and not state.get("is_told_again", False):
+        return None
+    return int(state.n_epochs), int(state.nit)
+
+
 class ProgressBar(Callback):
     """A tqdm progress bar on standard error, with the loss.
 
@@ -53,11 +63,12 @@ class ProgressBar(Callback):
         self.every_n_steps = optional_count("every_n_steps", every_n_steps)
 
     def on_start(self, state: OptimizeResult) -> None:
-        """Show an empty bar."""
+        """Show a bar, empty unless a run goes on."""
+        epochs, updates = _done(state) or (0, 0)
         if self.every_n_steps is None:
-            self._bar = progress_bar(True, state.get("epochs"), "epochs")
+            self._bar = progress_bar(True, state.get("epochs"), "epochs", epochs)
         else:
-            self._bar = progress_bar(True, state.get("n_steps"), "updates")
+            self._bar = progress_bar(True, state.get("n_steps"), "updates", updates)
 
     def on_steps(self, state: OptimizeResult) -> None:
         """Move on to so many updates."""
@@ -88,8 +99,8 @@ class _Log(Callback):
     def on_start(self, state: OptimizeResult) -> None:
         """Open the file."""
         self._further = dict.fromkeys(_further_values(state))
-        done = int(state.n_epochs), int(state.nit)
-        self._file: Any = self._opened(["n_epochs", "nit", *_EACH_ROW, *self._further], done)
+        names = ["n_epochs", "nit", *_EACH_ROW, *self._further]
+        self._file: Any = self._opened(names, _done(state))
         try:
             self._file.flush()
         except OSError:
@@ -130,10 +141,10 @@ class _Log(Callback):
         with contextlib.suppress(OSError):
             file.close()
 
-    def _opened(self, names: list[str], done: tuple[int, int]) -> Any:
+    def _opened(self, names: list[str], done: tuple[int, int] | None) -> Any:
         """Return a file, to be flushed and closed, for rows of these names.
 
-        `done` are the epochs and updates that were done before, where a run goes on.
+        `done` are the epochs and updates that were made before, where a run goes on.
         """
         raise NotImplementedError
 
@@ -148,17 +159,20 @@ class _TextLog(_Log):
         super().__init__(every_n_steps)
         self.path, self.append = checked_path("path", path), append
 
-    def _opened(self, names: list[str], done: tuple[int, int]) -> Any:
+    def _opened(self, names: list[str], done: tuple[int, int] | None) -> Any:
         require_place(self.path)
-        last, goes_on = b"", any(done)
-        if goes_on and self.path.exists():
-            self._cut(done)
-        if (self.append or goes_on) and self.path.exists():
+        last, keeps_rows = b"", self.append or done is not None
+        if keeps_rows and self.path.exists():
             with self.path.open("rb") as before:
-                self._check_first_line(before.readline().decode(errors="replace"), names)
+                first = before.readline().decode(errors="replace")
+            if done is None or first.endswith("\n"):  # it goes on without half a first line
+                self._check_first_line(first, names)
+            if done is not None:
+                self._cut(done)
+            with self.path.open("rb") as before:
                 before.seek(max(0, before.seek(0, os.SEEK_END) - 1))
                 last = before.read()
-        mode = "a" if self.append or goes_on else "w"
+        mode = "a" if keeps_rows else "w"
         file = self.path.open(mode, encoding="utf-8", newline="")
         if last == b"":
             self._begin(file, names)
@@ -168,21 +182,35 @@ class _TextLog(_Log):
 
     def _cut(self, done: tuple[int, int]) -> None:
         """Remove the last rows that are beyond what was done: they will be written again."""
-        with self.path.open(encoding="utf-8", newline="") as before:
-            lines = before.readlines()
+        lines = self.path.read_bytes().splitlines(keepends=True)
         kept = len(lines)
-        while kept > 0 and self._is_beyond(lines[kept - 1], done):
+        if lines and not lines[-1].endswith(b"\n"):
+            kept -= 1
+        after: tuple[float, float] = (math.inf, math.inf)
+        while kept > 0:
+            counts = self._counts_of(lines[kept - 1])
+            # Rows that an earlier run has appended are kept: counts begin anew with each run.
+            if counts is None or not done < counts <= after or counts[1] < done[1]:
+                break
+            if counts == after and not self._are_twins(counts):
+                break
+            # A third one of the same counts would be of another run.
+            after = (counts[0], counts[1] - 0.5) if counts == after else counts
             kept -= 1
         if kept < len(lines):
             with replacing(self.path) as file:
-                file.write("".join(lines[:kept]).encode())
+                file.write(b"".join(lines[:kept]))
 
-    def _is_beyond(self, line: str, done: tuple[int, int]) -> bool:
-        """Return whether a row is of later, or not complete."""
+    def _are_twins(self, counts: tuple[int, int]) -> bool:
+        """Return whether a run writes two rows of these: full-batch solvers do."""
+        n_epochs, nit = counts
+        return n_epochs == nit and self.every_n_steps is not None and nit % self.every_n_steps == 0
+
+    def _counts_of(self, line: bytes) -> tuple[int, int] | None:
         try:
-            return not line.endswith("\n") or self._counts(line) > done
+            return self._counts(line.decode())
         except (ValueError, LookupError, TypeError):
-            return False
+            return None
 
     def _counts(self, line: str) -> tuple[int, int]:
         """Return the epochs and updates that a row is of."""
@@ -318,7 +346,7 @@ class TensorBoard(_Log):
             hint = 'tensorboardX, which pip install "fastmlp[tensorboard]" installs'
             raise ImportError(f"TensorBoard needs {hint}: {error}") from error
 
-    def _opened(self, names: list[str], done: tuple[int, int]) -> Any:
+    def _opened(self, names: list[str], done: tuple[int, int] | None) -> Any:
         # Not SummaryWriter: its rows wait in a queue, and where the disk is full it waits for ever.
         from tensorboardX.record_writer import RecordWriter
 
