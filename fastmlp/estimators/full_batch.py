@@ -170,7 +170,7 @@ class _Watch(Watch):
 
     def start(self, w: np.ndarray, is_told_again: bool = False) -> None:
         """Begin the first iteration, or the next one; say whether the first ones come again."""
-        self.tasks.begin_epoch()
+        self.tasks.begin_epoch(len(self.history))
         if self.callbacks:
             state = self._state(w, math.nan, len(self.history))
             state.is_told_again = is_told_again
@@ -183,6 +183,7 @@ class _Watch(Watch):
             states = watch["callbacks"]
             self.course.load(watch["course"])
             self.history.load(watch["history"])
+            self.callbacks.require_same(states)
         self.start(w)
         with resumed.reading():
             return self.callbacks.load_state_dict(states)

@@ -239,7 +239,7 @@ class _Watch(Watch):
         """Begin the first epoch."""
         self.course.n_iter = 0
         self._penalty = self.problem.penalty(state.x)
-        self.tasks.begin_epoch()
+        self.tasks.begin_epoch(state.n_epochs)
 
     def on_epoch_end(self, state: OptimizeResult) -> None:
         """Record the epoch; raise StopIteration if it is to be the last."""

@@ -36,8 +36,9 @@ class Tasks:
             self._fit = estimator._init_callback_context(max_subtasks=n_epochs)
             self._fit.call_on_fit_task_begin(**self._data)
 
-    def begin_epoch(self) -> None:
-        """Tell that an epoch begins, if it is not one too many."""
+    def begin_epoch(self, n_before: int = 0) -> None:
+        """Tell that an epoch begins, if it is not one too many; so many were done elsewhere."""
+        self._n_left -= n_before
         if self._fit is not None and self._n_left > 0:
             self._n_left -= 1
             self._epoch = self._fit.subcontext(task_name="epoch")
