@@ -143,16 +143,16 @@ def _changed(tree, place, change):
     return tree
 
 
-def check_whatever_is_wrong(path, resume, is_untouched):
+def check_whatever_is_wrong(path, resume, is_untouched, one_of=1):
     """Fail unless each checkpoint of which an entry is wrong is refused, or harmless.
 
-    Returns how many were refused.
+    Only one of so many is tried. Returns how many were refused.
     """
     kind, tree = files.read(path)
     n_refused = 0
-    for place in places(tree):
+    for k, place in enumerate(places(tree)):
         trees = [without(tree, place), *(replaced(tree, place, value) for value in WRONG)]
-        for number, wrong in enumerate(trees):
+        for number, wrong in [*enumerate(trees)][k % one_of :: one_of]:
             files.write(path, kind, wrong)
             try:
                 with warnings.catch_warnings():
