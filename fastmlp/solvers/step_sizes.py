@@ -99,12 +99,17 @@ class StepSizes:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what it has come to: plain numbers, and dicts of them."""
-        return {name: value for name, value in vars(self).items() if name != "schedule"}
+        mine = {name: value for name, value in vars(self).items() if name != "schedule"}
+        return {k: v.state_dict() if isinstance(v, StepSizes) else v for k, v in mine.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what it had come to."""
-        for name, value in self.state_dict().items():
-            setattr(self, name, type(value)(state[name]))
+        for name in self.state_dict():
+            value = getattr(self, name)
+            if isinstance(value, StepSizes):
+                value.load_state_dict(state[name])
+            else:
+                setattr(self, name, type(value)(state[name]))
 
 
 @dataclass(frozen=True, repr=False)
@@ -369,13 +374,6 @@ class _WarmingUp(StepSizes):
     def observe(self, loss: float) -> None:
         if self.n_asked > self.schedule.n_steps:
             self.inner.observe(loss)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"n_asked": self.n_asked, "inner": self.inner.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.n_asked = int(state["n_asked"])
-        self.inner.load_state_dict(state["inner"])
 
 
 @dataclass(frozen=True, repr=False)
