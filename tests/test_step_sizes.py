@@ -234,7 +234,7 @@ def test_nothing_is_claimed():
             "step_decay(0.1, milestones=(3, 5))  # Robbins-Monro: no",
         ),
         (warm_up(0.1, 5), "warm_up(constant(0.1), n_steps=5)  # Robbins-Monro: no"),
-        (warm_up(abs, 5), "warm_up(<built-in function abs>, n_steps=5)  # Robbins-Monro: unknown"),
+        (warm_up(abs, 5), "warm_up(builtins.abs, n_steps=5)  # Robbins-Monro: unknown"),
     ],
 )
 def test_repr(schedule, expected):
