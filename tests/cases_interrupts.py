@@ -4,6 +4,8 @@ import os
 import sys
 import warnings
 
+import numpy as np
+
 import fastmlp as fm
 
 LIBRARY = os.path.dirname(fm.__file__)
@@ -36,7 +38,8 @@ def traced(lines, call):
     before = sys.gettrace()
     sys.settrace(lines)
     try:
-        with warnings.catch_warnings():
+        # Where Ctrl-C comes just before a `with` is left, NumPy's settings stay as they are there.
+        with warnings.catch_warnings(), np.errstate():
             warnings.simplefilter("ignore", RuntimeWarning)
             return call()
     except KeyboardInterrupt:
