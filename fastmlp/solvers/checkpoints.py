@@ -76,14 +76,13 @@ class Checkpoints:
     def __post_init__(self) -> None:
         """Check the arguments."""
         object.__setattr__(self, "path", checked_path("path", self.path))
-        if isinstance(self.every, timedelta):
-            if self.every <= timedelta(0):
-                raise ValueError(f"every must be positive; got {self.every!r}")
-        elif self.every is not None:
-            validation.count("every", self.every)
-        if self.every_n_steps is not None:
-            validation.count("every_n_steps", self.every_n_steps)
-        validation.count("keep", self.keep)
+        for name in ("every", "every_n_steps", "keep"):
+            value = getattr(self, name)
+            if isinstance(value, timedelta) and name == "every":
+                if value <= timedelta(0):
+                    raise ValueError(f"every must be positive; got {value!r}")
+            elif value is not None or name == "keep":  # NumPy's integers are no int
+                object.__setattr__(self, name, validation.count(name, value))
         if not isinstance(self.keep_best, (bool, np.bool_)):
             raise TypeError(f"keep_best must be True or False; got {self.keep_best!r}")
 
