@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import numbers
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,14 @@ def count(name: str, value: object, least: int = 1) -> int:
     if value < least:
         raise ValueError(f"{name} must be at least {least}; got {value!r}")
     return int(value)
+
+
+def name_of(function: Any) -> str:
+    """Return what to call a function or another callable, the same in each process."""
+    named = function if hasattr(function, "__qualname__") else type(function)
+    if named is type(function) and named.__repr__ is not object.__repr__:
+        return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(function))  # of a partial: its arguments
+    return f"{named.__module__}.{named.__qualname__}"
 
 
 def is_number(value: object) -> bool:

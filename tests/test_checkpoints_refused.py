@@ -1,9 +1,11 @@
 """Checkpoints that a run cannot go on from are refused before anything is done."""
 
 from datetime import timedelta
+from functools import partial
 
 import numpy as np
 import pytest
+from sklearn.metrics import accuracy_score, make_scorer, zero_one_loss
 
 import fastmlp as fm
 from cases import problem, same_bits
@@ -119,6 +121,10 @@ def half(k):
     return 0.5
 
 
+def power(k, c):
+    return c**k
+
+
 def score(model, X, y):
     return 0.0
 
@@ -129,6 +135,7 @@ ARGUMENTS = {
     "step": [
         (0.1, 0.2), (half, score), (None, 0.02),
         (schedules.inverse(0.5), schedules.inverse_power(0.5)),
+        (partial(power, c=0.5), partial(power, c=0.25)),
         (schedules.warm_up(0.1, 5), schedules.warm_up(0.1, 6)),
     ],
     "order": [("shuffled", "replacement"), ("shuffled", "sequential")],
@@ -139,7 +146,10 @@ ARGUMENTS = {
     "clip_norm": [(None, 0.5), (0.5, 1.0)],
     "max_norm": [(None, 0.5), (0.5, 1.0)],
     "average": [(False, True), (3, 4)],
-    "scoring": [(None, "accuracy"), (score, half)],
+    "scoring": [
+        (None, "accuracy"), (score, half),
+        (make_scorer(accuracy_score), make_scorer(zero_one_loss)),
+    ],
     "patience": [(None, 3), (3, 4)],
     "min_improvement": [(0.0, 0.5), (0.1, 0.5)],
     "rng": [(0, 1)],

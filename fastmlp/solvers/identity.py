@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastmlp.files import FormatError
-from fastmlp.solvers.step_sizes import Schedule, name_of
+from fastmlp.solvers.step_sizes import Schedule
 from fastmlp.sparse import by_rows
+from fastmlp.validation import name_of
 
 if TYPE_CHECKING:
     from pathlib import Path

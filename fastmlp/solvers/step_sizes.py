@@ -67,12 +67,6 @@ class Schedule:
         return f"{self.expression()}  # Robbins-Monro: {VERDICTS[self.robbins_monro]}"
 
 
-def name_of(function: Any) -> str:
-    """Return a function's name, or that of a callable object's class."""
-    named = function if hasattr(function, "__qualname__") else type(function)
-    return f"{named.__module__}.{named.__qualname__}"
-
-
 def _shown(value: object) -> str:
     return value.expression() if isinstance(value, Schedule) else repr(value)
 
@@ -397,4 +391,4 @@ class Custom(Schedule):
 
     def expression(self) -> str:
         """Return the function's name."""
-        return name_of(self.function)
+        return validation.name_of(self.function)
