@@ -1,5 +1,8 @@
 """A stochastic solver that was stopped goes on from its checkpoint to the same bits."""
 
+import gc
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -201,6 +204,37 @@ def test_more_epochs(name, epochs, tmp_path):
     expected = solve(epochs=5)
     n = expected.nit // 5
     check_same(resumed(solve, tmp_path / "run", epochs * n, epochs=5), expected)
+
+
+@pytest.mark.parametrize("solver", ["minibatch_sgd", "gradient_descent"])
+def test_what_was_read_is_not_held(solver, tmp_path):
+    """While a run goes on, it takes no more memory than one that was never stopped."""
+    net = fm.Network([50, 2000, 3])
+    w, X, y = problem(net, 16, np.random.default_rng(0))
+    path, live = tmp_path / "run", []
+
+    def look(state):
+        gc.collect()
+        live.append(tracemalloc.get_traced_memory()[0])
+
+    def run(n, **options):
+        options = {"checkpoint": path, "callback": look, **options}
+        if solver == "minibatch_sgd":
+            fm.minibatch_sgd(net, X, y, w, rule="adam", epochs=n, rng=0, **options)
+        else:
+            objective = fm.Objective(net, X, y)
+            fm.gradient_descent(objective, w, direction="conjugate", max_iter=n, **options)
+
+    run(1)  # all is compiled
+    tracemalloc.start()
+    try:
+        run(4)
+        straight = live[-1]
+        run(2)
+        run(4, resume=True)
+    finally:
+        tracemalloc.stop()
+    assert abs(live[-1] - straight) < w.nbytes / 2
 
 
 def test_fewer_epochs(tmp_path):

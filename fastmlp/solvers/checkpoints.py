@@ -98,6 +98,10 @@ class Resumed:
         with self.reading():
             return self.tree[name]
 
+    def forget(self) -> None:
+        """Let go of what has been read: it is as large as what the run holds itself."""
+        self.tree.clear()
+
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
         """Raise FormatError where the tree is not as it should be."""

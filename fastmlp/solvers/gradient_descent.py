@@ -127,6 +127,8 @@ def gradient_descent(
         settings = {"direction": direction, "line_search": descent.search}
         words = of_objective(objective, descent.start, "gradient_descent", settings)
         descent.keep_checkpoints(Keeper(checkpoints, resumed, words), resumed)
+        if resumed is not None:
+            resumed.forget()
 
     is_kept = checkpoints is not None or resumed is not None
     result = descend(

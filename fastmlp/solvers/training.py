@@ -177,6 +177,8 @@ class Run:
                 with self._resumed.reading():
                     states = self._resumed["run"]["callbacks"]
                     self._reason = self.callbacks.load_state_dict(states)
+                del states
+                self._resumed.forget()
 
     def result(self) -> OptimizeResult:
         """Do the epochs and return the result."""
