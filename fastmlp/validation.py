@@ -42,8 +42,8 @@ def count(name: str, value: object, least: int = 1) -> int:
 
 def name_of(function: Any) -> str:
     """Return what to call a function or another callable, the same in each process."""
-    named = function if hasattr(function, "__qualname__") else type(function)
-    if named is type(function) and named.__repr__ is not object.__repr__:
+    named: Any = function if hasattr(function, "__qualname__") else type(function)
+    if named is not function and named.__repr__ is not object.__repr__:
         return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(function))  # of a partial: its arguments
     return f"{named.__module__}.{named.__qualname__}"
 
