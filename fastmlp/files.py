@@ -8,6 +8,7 @@ covers both, so that no flipped bit goes unnoticed. Nothing in a file is ever ex
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
@@ -36,6 +37,7 @@ DTYPES = {
 _CODES = {np.dtype(name): code for code, name in DTYPES.items()}
 # More than any description has; each level takes some of Python's stack.
 MOST_NESTED = 64
+MOST_HEADER_BYTES = 100_000_000  # safetensors' own limit
 
 
 class FormatError(ValueError):
@@ -100,6 +102,9 @@ def write(path: Path, kind: str, tree: dict[str, Any], keep: int = 1) -> None:
         header[name] = {"dtype": code, "shape": shape, "data_offsets": [start, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
+    if len(text) > MOST_HEADER_BYTES:
+        what = f"what describes the numbers takes {len(text)} bytes, more than safetensors reads"
+        raise OSError(errno.EFBIG, what, str(path))
     with replacing(path, keep) as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for tensor in tensors.values():

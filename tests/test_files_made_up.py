@@ -1,6 +1,7 @@
 """Files with a right digest that make no sense: told as such, in little time and memory."""
 
 import contextlib
+import errno
 import json
 import sys
 import tracemalloc
@@ -14,6 +15,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 import fastmlp as fm
 from cases_estimators import Y3, X, Y, classifier, regressor
 from cases_files import parts, write_raw
+from fastmlp import files
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -276,6 +278,22 @@ def test_a_nest_too_deep_to_be_read_is_not_written(tmp_path):
     with pytest.raises(ValueError, match="nested too deeply"):
         fm.save(tmp_path / "model", fitted)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("beyond", [False, True])
+def test_what_safetensors_would_not_read_is_not_written(tmp_path, beyond):
+    path, text = tmp_path / "file", "x" * (files.MOST_HEADER_BYTES - 1000)
+    files.write(path, "text", {"text": ""})
+    before = path.read_bytes()
+    if beyond:
+        with pytest.raises(OSError, match="more than safetensors reads") as caught:
+            files.write(path, "text", {"text": text + "x" * 1000})
+        assert caught.value.errno == errno.EFBIG
+        assert path.read_bytes() == before
+        assert len([*tmp_path.iterdir()]) == 1
+    else:
+        files.write(path, "text", {"text": text})
+        assert files.read(path)[1] == {"text": text}
 
 
 def test_one_long_label_among_many_takes_no_more_memory_than_it_is(saved):
