@@ -100,19 +100,29 @@ def set_generator_state(rng: np.random.Generator, state: Any) -> None:
     if not isinstance(state, dict) or state.get("bit_generator") != kind:
         found = state.get("bit_generator") if isinstance(state, dict) else state
         raise FormatError(f"the checkpoint has the state of a {found!r}, rng is a {kind!r}")
-    _require_places(state)
+    _require_sound(state)
     rng.bit_generator.state = state
 
 
 def set_random_state(random_state: np.random.RandomState, state: Any) -> None:
     """Have a RandomState go on from a state, as it came from a file."""
-    _require_places(state)
+    _require_sound(state)
     random_state.set_state(state)
 
 
-def _require_places(state: dict[str, Any]) -> None:
-    """Raise FormatError where a generator would read beyond its buffer, which NumPy lets it do."""
+def _require_sound(state: dict[str, Any]) -> None:
+    """Raise FormatError for a state that NumPy takes, but goes wrong with.
+
+    A generator reads beyond its buffer, or gives the same number always: a draw that throws such
+    numbers away never ends, and cannot be interrupted.
+    """
     inner = state.get("state")
+    if isinstance(inner, dict):
+        inc, key = inner.get("inc", 1), inner.get("key")
+        if type(inc) is not int or inc % 2 == 0:  # PCG64
+            raise FormatError("the state of a random generator has a wrong inc")
+        if isinstance(key, np.ndarray) and key.size == MT19937_SIZE and not key[1:].any():
+            raise FormatError("the state of a random generator has a wrong key")
     for held, name, size in ((inner, "pos", MT19937_SIZE), (state, "buffer_pos", PHILOX_SIZE)):
         place = held.get(name, 0) if isinstance(held, dict) else 0
         if type(place) is not int or not 0 <= place <= size:
