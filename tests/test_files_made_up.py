@@ -143,7 +143,7 @@ WRONG = [
     ("classifier", "optimizer/no_improvement", -1),
     ("classifier", "optimizer/best", [1.0]),
     ("classifier", "optimizer/state", [1]),
-    ("classifier", "optimizer/state/0", -1),
+    *(("classifier", "optimizer/state/0", n) for n in (-1, 2**62, 2**80)),
     ("classifier", "optimizer/state/0", {"$float": "inf"}),
     ("classifier", "tensors/optimizer.state.1", lambda v: v[1:]),
     ("classifier", "course", {}),

@@ -22,7 +22,7 @@ from fastmlp.solvers import schedules
 from fastmlp.solvers.checkpoints import parameters_of
 from fastmlp.solvers.orders import set_random_state
 from fastmlp.solvers.rules import Rule
-from fastmlp.solvers.trainers import State
+from fastmlp.solvers.trainers import MOST_UPDATES, State
 
 CLASSES: dict[str, type[BaseMLP]] = {one.__name__: one for one in (MLPClassifier, MLPRegressor)}
 # Of an array of strings: how many characters, or how many for each that is there.
@@ -144,7 +144,8 @@ def optimizer_back(tree: dict[str, Any], network: Network) -> Optimizer:
     state = None
     if tree["state"] is not None:
         n_updates, vectors = tree["state"]
-        n_updates = validation.count("n_updates", n_updates, least=0)
+        if validation.count("n_updates", n_updates, least=0) >= MOST_UPDATES:
+            raise FormatError(f"its optimizer has made {n_updates} updates")
         state = State(n_updates, parameters_of(network, vectors, rule.n_states))
     return Optimizer(
         rule,

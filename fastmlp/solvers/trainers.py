@@ -38,6 +38,7 @@ LONGEST_SECONDS = 0.4
 # Before anything is measured: flops per second, and seconds of overhead for each sample.
 GUESSED_SPEED, GUESSED_OVERHEAD = 150e9, 2e-7
 MOST_ENTRIES = 2**16
+MOST_UPDATES = 2**62
 
 
 class Dropout(NamedTuple):
@@ -117,7 +118,7 @@ class Trainer:
 
     def restore(self, parameters: Any, state: State) -> None:
         """Go on from parameters and a state of before, as a file has them."""
-        if not 0 <= state.n_updates < 2**62:
+        if not 0 <= state.n_updates < MOST_UPDATES:
             raise ValueError(f"it has made {state.n_updates} updates")
         copy_into(self.parameters, parameters)
         copy_into(self.state.vectors, state.vectors)
