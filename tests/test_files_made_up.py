@@ -361,7 +361,7 @@ def test_generators_do_not_go_on_from_beyond_their_buffers(tmp_path, generator, 
     start = about["content"]["start"]
     start.update(buffer_pos=place) if "buffer_pos" in start else start["state"].update(pos=place)
     write_raw(path, about, tensors)
-    with pytest.raises(fm.FormatError, match="random generator has a wrong"):
+    with pytest.raises(fm.FormatError, match=f"^{path}: the state of a random generator has a wro"):
         run(2, resume=path)
 
 

@@ -107,6 +107,8 @@ class Resumed:
         """Raise FormatError where the tree is not as it should be."""
         try:
             yield
+        except FormatError as error:
+            raise FormatError(f"{self.path}: {error}") from None
         except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
             raise FormatError(
                 f"{self.path} is no checkpoint of this kind of run: {type(error).__name__}: {error}"
