@@ -14,6 +14,7 @@ import json
 import math
 import os
 import re
+import reprlib
 import shutil
 import stat
 import uuid
@@ -47,7 +48,7 @@ class FormatError(ValueError):
 def checked_path(name: str, value: Any) -> Path:
     """Return a path."""
     if not isinstance(value, (str, os.PathLike)):
-        raise TypeError(f"{name} must be a str or os.PathLike; got {value!r}")
+        raise TypeError(f"{name} must be a str or os.PathLike; got {reprlib.repr(value)}")
     return Path(value)
 
 
@@ -131,9 +132,9 @@ def replacing(path: Path, keep: int = 1) -> Iterator[IO[bytes]]:
         if path.exists():
             for number in range(keep - 1, 1, -1):
                 with contextlib.suppress(FileNotFoundError):
-                    _numbered(path, number - 1).replace(_numbered(path, number))
+                    earlier(path, number - 1).replace(earlier(path, number))
             if keep > 1:
-                copy(path, _numbered(path, 1))
+                copy(path, earlier(path))
         temporary.replace(path)
     finally:
         with contextlib.suppress(OSError):
@@ -159,7 +160,8 @@ def copy(path: Path, other: Path) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def _numbered(path: Path, number: int) -> Path:
+def earlier(path: Path, number: int = 1) -> Path:
+    """Return where the file before the newest is kept, or one that is so many before."""
     return path.with_name(f"{path.name}.{number}")
 
 

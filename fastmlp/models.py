@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,12 @@ def save(path: Any, model: Any, optimizer: bool = True) -> None:
     Network([2, 3, 1], hidden='relu', output='identity', loss='squared_error')
     """
     path = checked_path("path", path)
+    if not isinstance(optimizer, (bool, np.bool_)):
+        hint = " (a network goes with its parameters, as one argument)"
+        raise TypeError(
+            f"optimizer must be True or False; got {reprlib.repr(optimizer)}"
+            f"{hint if isinstance(model, Network) else ''}"
+        )
     tree, left_out = _tree(model, optimizer)
     require_place(path)
     files.write(path, tree.pop("kind"), tree)

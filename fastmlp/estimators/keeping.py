@@ -100,6 +100,9 @@ class Keeping:
         labels = getattr(estimator, "_labels", None)
         if labels is not None:
             words["classes of y"] = _brief(shown(labels.classes.tolist()))
+        names = getattr(estimator, "feature_names_in_", None)
+        if names is not None:
+            words["columns of X"] = _brief(shown(names.tolist()))
         if problem.validation is not None:
             words["X_val"] = digest(problem.validation.X, dtype=net.dtype)
             words["y_val"] = digest(problem.validation.y)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import reprlib
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import fastmlp
 from fastmlp import descriptions, files, validation
 from fastmlp.files import FormatError, checked_path
 from fastmlp.solvers.identity import require_same
@@ -81,6 +83,9 @@ class Checkpoints:
             if isinstance(value, timedelta) and name == "every":
                 if value <= timedelta(0):
                     raise ValueError(f"every must be positive; got {value!r}")
+            elif name == "every" and not isinstance(value, (int, np.integer, type(None))):
+                expected = "an integer, a datetime.timedelta or None"
+                raise TypeError(f"every must be {expected}; got {reprlib.repr(value)}")
             elif value is not None or name == "keep":  # NumPy's integers are no int
                 object.__setattr__(self, name, validation.count(name, value))
         if not isinstance(self.keep_best, (bool, np.bool_)):
@@ -139,12 +144,25 @@ def resolve(checkpoint: Any, every: Any, resume: Any) -> tuple[Checkpoints | Non
     if isinstance(resume, (bool, np.bool_)):
         if resume and checkpoint is None:
             raise ValueError("resume=True needs a checkpoint; got checkpoint=None")
-        path = checkpoint.path if resume and checkpoint.path.exists() else None
+        path = checkpoint.path if resume else None
+        if path is not None and not path.exists():
+            if files.earlier(path).exists():
+                raise FileNotFoundError(
+                    f"{path} is missing, but {files.earlier(path)} is there: resume from that one, "
+                    "or remove it"
+                )
+            path = None
     else:
         path = checked_path("resume", resume)
     if path is None:
         return checkpoint, None
-    kind, tree = files.read(path)
+    try:
+        kind, tree = files.read(path)
+    except FormatError as error:
+        if files.earlier(path).exists():
+            hint = f"the one before it is {files.earlier(path)}, which resume= takes as well"
+            raise FormatError(f"{error}; {hint}") from None
+        raise
     if kind != KIND:
         raise FormatError(f"resume must be a checkpoint; {path} holds a {kind}")
     return checkpoint, Resumed(path, tree)
@@ -185,9 +203,17 @@ class Keeper:
         if resumed is not None:
             require_same(resumed.path, resumed["about"], about, has_seed)
             self.about = resumed["about"]
+            if resumed["version"] != fastmlp.__version__:
+                warnings.warn(
+                    f"{resumed.path} was written by fastmlp {resumed['version']}, and this is "
+                    f"{fastmlp.__version__}: the run may end on other bits",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
             self.best, self._was_best = _number(resumed["best"]), bool(resumed["is_best"])
         self._written: tuple[int, int] | None = None  # epochs and updates, of the last one
         self._last = time.monotonic()
+        self._is_new = resumed is None  # and has written nothing yet
         if settings is not None:  # it stays there, wherever a callback may change to
             self.path = Path(os.path.realpath(settings.path))
             files.remove_leftovers(self.path)
@@ -223,10 +249,10 @@ class Keeper:
         by_epochs = isinstance(settings.every, int) and n_epochs % settings.every == 0
         return by_epochs or self._is_time() or (self._is_best and settings.keep_best)
 
-    def is_due_after_iteration(self, nit: int, value: float) -> bool:
-        """Return whether to write one after an iteration, which is an update and an epoch."""
-        is_due = self.is_due_after_epoch(nit, value)
-        return is_due or self.is_due_after_update(nit)
+    def is_due_after_iteration(self, n_epochs: int, n_updates: int, value: float) -> bool:
+        """Return whether to write one after an epoch, and the update that it ends with."""
+        is_due = self.is_due_after_epoch(n_epochs, value)
+        return is_due or self.is_due_after_update(n_updates)
 
     def _is_time(self) -> bool:
         assert self.settings is not None
@@ -246,9 +272,12 @@ class Keeper:
         settings, now = self.settings, (n_epochs, n_updates)
         if settings is None or self._written == now:
             return
+        if self._is_new and self.path.is_file():  # of a run that this one does not go on from
+            self._try(lambda: files.copy(self.path, self.path.with_name(f"{self.path.name}.old")))
+        self._is_new = False
         tree = {
             **run(), "about": self.about, "start": self.start, "best": self.best,
-            "is_best": self._is_best,
+            "is_best": self._is_best, "version": fastmlp.__version__,
         }  # fmt: skip
         if self._try(lambda: files.write(self.path, KIND, tree, settings.keep)):
             if self._is_best:
@@ -263,8 +292,9 @@ class Keeper:
     def _try(self, call: Callable[[], None]) -> bool:
         try:
             call()
-        except OSError as error:  # a full disk shall not cost the run
-            message = f"Checkpoint not written, and training goes on: {self.path}: {error}"
+        except (OSError, TypeError, ValueError) as error:  # a full disk shall not cost the run
+            why = error.strerror if isinstance(error, OSError) and error.strerror else error
+            message = f"Checkpoint not written, and training goes on: {self.path}: {why}"
             warnings.warn(message, RuntimeWarning, stacklevel=2)
             return False
         return True

@@ -322,7 +322,7 @@ class Descent:
         self.whole = self._tree()
         state = self.state
         is_new = state.nit > max(n_before, 0)
-        if is_new and self.keeper.is_due_after_iteration(state.nit, state.value):
+        if is_new and self.keeper.is_due_after_iteration(state.nit, state.nit, state.value):
             self._write()
 
     def _write(self) -> None:

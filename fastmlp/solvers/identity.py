@@ -70,6 +70,8 @@ def require_same(path: Path, there: Any, about: dict[str, str], has_seed: bool) 
     if not isinstance(there, dict):
         raise FormatError(f"{path} does not say what run it is of")
     names = [*about, *(name for name in there if name not in about)]
+    if about.get("solver") != there.get("solver"):  # the rest follows from it
+        names = ["solver"]
     differing = [
         f"{name} is {about.get(name, 'absent')} here, {there.get(name, 'absent')} there"
         for name in names
@@ -77,7 +79,8 @@ def require_same(path: Path, there: Any, about: dict[str, str], has_seed: bool) 
     ]
     if differing:
         raise ValueError(
-            f"{path} is a checkpoint of another run, which this one cannot go on from: "
+            f"{path} is a checkpoint of another run, which this one cannot go on from "
+            "(without resume, it begins anew): "
             f"{'; '.join(differing)}"
         )
 

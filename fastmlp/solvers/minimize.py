@@ -20,6 +20,7 @@ from fastmlp.solvers.journal import Journal
 from fastmlp.solvers.reports import (
     DIVERGED,
     DONE,
+    INTERRUPTED,
     NO_PROGRESS,
     OUT_OF_ITERATIONS,
     Callback,
@@ -218,7 +219,13 @@ class Minimisation:
             return end
         except KeyboardInterrupt:
             self._write()
-            return interrupted(self.nit)
+            if self.journal is None or self.journal.is_at_end:
+                return interrupted(self.nit)
+            return Ended(
+                INTERRUPTED,
+                f"Interrupted while iterations before the checkpoint were done again, after "
+                f"{self.nit}; the checkpoint is as it was.",
+            )
 
     def _run(self, method: str, options: dict[str, Any], bar: Any) -> Ended:
         from scipy.optimize import minimize as scipy_minimize
@@ -237,7 +244,7 @@ class Minimisation:
                 if reason is not None:
                     raise stopped(self.nit, reason)
             if self.journal is not None and self.keeper.is_due_after_iteration(
-                self.nit, self.state[1].value
+                self.nit, self.nit, self.state[1].value
             ):
                 self._write()
             self._end_if_converged()

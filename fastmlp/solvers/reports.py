@@ -144,7 +144,10 @@ class Callbacks:
         """Raise where states are not of these callbacks."""
         here, there = [one.type for one in self._with_state()], [state["type"] for state in states]
         if here != there:
-            raise ValueError(f"the callbacks with a state were {there}; they are {here}")
+            raise ValueError(
+                f"the callbacks with a state were {there}, patience's among them; they are {here}: "
+                "go on with the same"
+            )
 
     def load_state_dict(self, states: Any) -> str | None:
         """Give back the states; return None to go on, or why a run that had ended is not to."""

@@ -268,7 +268,9 @@ class Run:
             self._is_whole = False
             message = self.callbacks.steps(self._state(self._mean_loss()))
         self._n_told, self._is_whole = n, True
-        if self.keeper is not None and self.keeper.is_due_after_update(n):
+        # The epoch's last update is kept at its end.
+        is_within = n < self._began[0] + -(-len(self.samples) // self.trainer.batch_size)
+        if self.keeper is not None and is_within and self.keeper.is_due_after_update(n):
             self._keep()
         self._obey(message)
 
@@ -284,7 +286,8 @@ class Run:
         is_due = False
         if self.keeper is not None:
             value = held_out[0] if len(held_out) == 1 else -held_out[1] if held_out else loss
-            is_due = self.keeper.is_due_after_epoch(len(self.history), value)
+            n = int(self.trainer.done[0])
+            is_due = self.keeper.is_due_after_iteration(len(self.history), n, value)
         self._mark()
         if is_due:
             self._keep()
