@@ -204,6 +204,16 @@ def test_equal_settings_in_other_types(name, tmp_path):
     assert train(name, DATA, resume=path, **here).n_epochs == EPOCHS
 
 
+@every_solver
+def test_equal_validation_samples_in_other_types(name, tmp_path):
+    X, y = OTHERS
+    X, y = X.astype(np.float32), y.astype(np.int32)
+    path = stopped(name, DATA, tmp_path / "run", validation=(X, y))
+    there = np.asfortranarray(X, np.float64), y.astype(np.int64)
+    data = NET, DATA[1].tolist(), *DATA[2:]
+    assert train(name, data, resume=path, validation=there).n_epochs == EPOCHS
+
+
 def test_another_solver(tmp_path):
     path = stopped("sgd", DATA, tmp_path / "run")
     match = ": solver is minibatch_sgd here, sgd there; .*batch_size is 4 here, 1 there"

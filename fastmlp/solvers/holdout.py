@@ -99,10 +99,11 @@ class Holdout:
     def words(self) -> str:
         """Return what there is to validate on, in words."""
         passes = self._passes
-        if passes is None:
+        if passes is None or passes.y is None:
             return "None"
-        weights = digest(passes.weights)
-        return f"X {digest(passes.X)}, y {digest(passes.y)}, sample_weight {weights}"
+        dtype, weights = passes.net.dtype, digest(passes.weights)
+        y = digest(passes.y, np.int64 if passes.y.ndim == 1 else dtype)
+        return f"X {digest(passes.X, dtype)}, y {y}, sample_weight {weights}"
 
     def check(self, w: np.ndarray) -> None:
         """Score w once where scikit-learn does it: raise now what it would raise after an epoch.

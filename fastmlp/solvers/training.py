@@ -85,7 +85,7 @@ def _prepared(
         with resumed.reading():
             orders.set_generator_state(rng, start)
     run = Run(net, X, y, w, settings, rng)
-    about = {**of_training(run, settings), "w": digest(w), "rng": of_state(given)}
+    about = {**of_training(run, settings), "w": digest(w, net.dtype), "rng": of_state(given)}
     keeper = Keeper(checkpoints, resumed, about, start, settings.rng is not None)
     run.keep_checkpoints(keeper, resumed, lambda parameters: model(net, parameters))
     return run
