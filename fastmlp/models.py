@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastmlp import descriptions, files, validation
+from fastmlp import files, validation
 from fastmlp.files import FormatError, checked_path, require_place
 from fastmlp.network import Network
-from fastmlp.solvers import checkpoints
+from fastmlp.solvers import checkpoints, descriptions
 
 if TYPE_CHECKING:
     from fastmlp.losses import Loss

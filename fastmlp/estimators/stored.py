@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from fastmlp import descriptions, validation
+from fastmlp import validation
 from fastmlp.estimators import trees
 from fastmlp.estimators.base import BaseMLP
 from fastmlp.estimators.classifier import MLPClassifier
@@ -18,7 +18,7 @@ from fastmlp.estimators.stochastic import Optimizer
 from fastmlp.files import FormatError
 from fastmlp.losses import Loss
 from fastmlp.network import Network
-from fastmlp.solvers import schedules
+from fastmlp.solvers import descriptions, schedules
 from fastmlp.solvers.checkpoints import parameters_of
 from fastmlp.solvers.orders import set_random_state
 from fastmlp.solvers.rules import Rule

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastmlp import descriptions, files
+from fastmlp import files
 from fastmlp.estimators.labels import Labels
 from fastmlp.estimators.rules import AdamEpsilonHat, StepMomentum, StepNesterov
+from fastmlp.solvers import descriptions
 
 if TYPE_CHECKING:
     from fastmlp.estimators.stochastic import Optimizer

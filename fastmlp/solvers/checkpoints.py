@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import fastmlp
-from fastmlp import descriptions, files, validation
+from fastmlp import files, validation
 from fastmlp.files import FormatError, checked_path
+from fastmlp.solvers import descriptions
 from fastmlp.solvers.identity import require_same
 
 if TYPE_CHECKING:

@@ -86,7 +86,7 @@ def minimize(
         Passed to SciPy's method. Its own stopping rules are off unless given here; of two limits on
         the iterations the lower one holds.
     checkpoint, every, resume
-        As in `gradient_descent`. SciPy keeps its state to itself: so the file holds what the
+        As in `gradient_descent`. SciPy keeps its state to itself: so file and memory hold what the
         objective has answered, n_params numbers for each gradient (or product with the Hessian),
         and a run that goes on does everything again but compute these. Callbacks are called again.
 
