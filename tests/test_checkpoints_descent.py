@@ -284,7 +284,7 @@ def test_other_data_and_settings(tmp_path):
 def test_of_another_solver(tmp_path):
     net, w, X, y = DATA["float64"]
     fm.sgd(net, X, y, w, checkpoint=tmp_path / "run")
-    with pytest.raises(ValueError, match=": solver is gradient_descent here, sgd there; "):
+    with pytest.raises(ValueError, match=r": solver is gradient_descent here, sgd there$"):
         descend(resume=tmp_path / "run")
 
 

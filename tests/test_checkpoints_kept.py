@@ -148,8 +148,10 @@ def test_killed_while_an_earlier_one_is_kept(tmp_path, monkeypatch):
 
         return call
 
-    path = tmp_path / "run"
     for target in (".1", ".best"):
+        folder = tmp_path / target
+        folder.mkdir()
+        path = folder / "run"
         kept = fm.Checkpoints(path, keep=2, keep_best=True)
         train("sgd", DATA, checkpoint=kept, epochs=1)
         with monkeypatch.context() as patch:
@@ -157,10 +159,10 @@ def test_killed_while_an_earlier_one_is_kept(tmp_path, monkeypatch):
             patch.setattr(Path, "unlink", lambda self, missing_ok: None)
             with pytest.raises(Killed):
                 train("sgd", DATA, checkpoint=kept, epochs=2, resume=True)
-        assert any(name.endswith(".tmp") for name in names(tmp_path))
+        assert any(name.endswith(".tmp") for name in names(folder))
         train("sgd", DATA, checkpoint=kept, epochs=2, resume=True)
-        assert names(tmp_path) == ["run", "run.1", "run.best"]
-        assert place_of(tmp_path / "run.best") == place_of(path) == (2 * N, 2)
+        assert names(folder) == ["run", "run.1", "run.best"]
+        assert place_of(folder / "run.best") == place_of(path) == (2 * N, 2)
 
 
 # The best -------------------------------------------------------------------------------------

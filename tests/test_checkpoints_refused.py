@@ -216,10 +216,10 @@ def test_equal_validation_samples_in_other_types(name, tmp_path):
 
 def test_another_solver(tmp_path):
     path = stopped("sgd", DATA, tmp_path / "run")
-    match = ": solver is minibatch_sgd here, sgd there; .*batch_size is 4 here, 1 there"
+    match = ": solver is minibatch_sgd here, sgd there$"
     check_refused("minibatch_sgd", DATA, path, match)
     objective = fm.Objective(NET, *DATA[2:])
-    with pytest.raises(ValueError, match=r": solver is gradient_descent here, sgd there; "):
+    with pytest.raises(ValueError, match=r": solver is gradient_descent here, sgd there$"):
         fm.gradient_descent(objective, DATA[1], resume=path)
     fm.gradient_descent(objective, DATA[1], max_iter=1, checkpoint=path)
     check_refused("sgd", DATA, path, "solver|no checkpoint of this kind of run", fm.FormatError)

@@ -84,6 +84,7 @@ def minimise(
             watch.start(w)
         else:
             descent.reason = watch.go_on(descent.state.w, keeping.resumed)
+            keeping.resumed.forget()
         if keeping.is_on:
             files.encoded(watch.tree(w), {})  # raises now what would be raised at writing
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastmlp.estimators import trees
+from fastmlp.estimators.rules import is_stochastic
 from fastmlp.solvers.checkpoints import Checkpoints, Keeper, Resumed
 from fastmlp.solvers.identity import digest, of_state, shown
 from fastmlp.solvers.orders import set_random_state
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 LONGEST = 200  # of labels in words
 # Parameters that change no number, or only how long it goes on; random states are compared apart.
 NOT_COMPARED = {"callbacks", "max_iter", "n_jobs", "random_state", "verbose", "warm_start"}
+# Of solvers that see all samples at once, what decides when they end.
+FOR_THE_END = {"max_fun", "tol"}
 
 
 class Keeping:
@@ -86,10 +89,11 @@ class Keeping:
             Where the one to go on from is of another fit.
         """
         net = problem.net
+        left_out = NOT_COMPARED if is_stochastic(estimator.solver) else NOT_COMPARED | FOR_THE_END
         settings = estimator.get_params(deep=False).items()
         words = {
             "estimator": type(estimator).__name__,
-            **{name: shown(value) for name, value in settings if name not in NOT_COMPARED},
+            **{name: shown(value) for name, value in settings if name not in left_out},
             "network": repr(net),
             "X": digest(problem.X, dtype=net.dtype),
             "y": digest(problem.y),

@@ -141,6 +141,10 @@ def resolve(checkpoint: Any, every: Any, resume: Any) -> tuple[Checkpoints | Non
         raise ValueError(f"every={every!r} goes with a path as checkpoint; got {where}")
     if checkpoint is not None:
         files.require_place(checkpoint.path, "checkpoint")
+        if not os.access(checkpoint.path.parent, os.W_OK):
+            raise PermissionError(
+                f"checkpoint must be in a folder that can be written to; got {checkpoint.path}"
+            )
     path: Path | None
     if isinstance(resume, (bool, np.bool_)):
         if resume and checkpoint is None:
@@ -202,11 +206,13 @@ class Keeper:
         self.best, self._is_best = math.inf, False  # the least value, and whether it is unwritten
         self._was_best = False  # the checkpoint that the run goes on from
         if resumed is not None:
-            require_same(resumed.path, resumed["about"], about, has_seed)
+            version = resumed["version"]
+            is_ours = version == fastmlp.__version__
+            require_same(resumed.path, resumed["about"], about, has_seed, is_ours)
             self.about = resumed["about"]
-            if resumed["version"] != fastmlp.__version__:
+            if not is_ours:
                 warnings.warn(
-                    f"{resumed.path} was written by fastmlp {resumed['version']}, and this is "
+                    f"{resumed.path} was written by fastmlp {version}, and this is "
                     f"{fastmlp.__version__}: the run may end on other bits",
                     RuntimeWarning,
                     stacklevel=2,

@@ -65,11 +65,18 @@ def of_objective(
     }
 
 
-def require_same(path: Path, there: Any, about: dict[str, str], has_seed: bool) -> None:
-    """Raise ValueError where a checkpoint is of another run, telling what differs."""
+def require_same(
+    path: Path, there: Any, about: dict[str, str], has_seed: bool, is_of_this_version: bool = True
+) -> None:
+    """Raise ValueError where a checkpoint is of another run, telling what differs.
+
+    Another version may have other settings: what only one of them knows is not compared.
+    """
     if not isinstance(there, dict):
         raise FormatError(f"{path} does not say what run it is of")
     names = [*about, *(name for name in there if name not in about)]
+    if not is_of_this_version:
+        names = [name for name in about if name in there]
     if about.get("solver") != there.get("solver"):  # the rest follows from it
         names = ["solver"]
     differing = [
@@ -103,7 +110,8 @@ def shown(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(shown, value))}]"
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{shown(k)}: {shown(v)}' for k, v in value.items())}}}"
+        items = sorted(f"{shown(k)}: {shown(v)}" for k, v in value.items())
+        return f"{{{', '.join(items)}}}"
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         parts = [
             f"{one.name}={shown(getattr(value, one.name))}" for one in dataclasses.fields(value)
