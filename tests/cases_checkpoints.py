@@ -79,6 +79,17 @@ def stop(solve, path, at, every_n_steps=1):
         solve(checkpoint=kept, resume=True, callback=StopAt(at))
 
 
+def stop_after(solve, path, iteration):
+    """Have a full-batch run end in an error after an iteration, as `stop` does."""
+
+    def callback(state):
+        if state.nit == iteration:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        solve(checkpoint=path, resume=True, callback=callback)
+
+
 def resumed(solve, path, n_updates=None, **more):
     """Return the result of going on, from so many updates."""
     watch = Watch()

@@ -9,10 +9,10 @@ import pytest
 import fastmlp as fm
 from cases import problem
 from cases_checkpoints import (
-    Stopped,
     check_same,
     check_whatever_is_wrong,
     names,
+    stop_after,
 )
 from cases_cuts import needs_two_threads, on_threads
 from cases_descent import every_direction, every_dtype
@@ -39,14 +39,7 @@ def descend(dtype="float64", data=None, l2=0.01, **options):
 
 
 def stop(path, at, **options):
-    """Have a run end in an error after an iteration, before its checkpoint is written."""
-
-    def callback(state):
-        if state.nit == at:
-            raise Stopped
-
-    with pytest.raises(Stopped):
-        descend(checkpoint=path, resume=True, callback=callback, **options)
+    stop_after(lambda **more: descend(**options, **more), path, at)
 
 
 def resumed(path, n_iterations=None, **options):

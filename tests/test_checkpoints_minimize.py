@@ -5,7 +5,7 @@ import pytest
 
 import fastmlp as fm
 from cases import problem
-from cases_checkpoints import Stopped, check_same, check_whatever_is_wrong, names
+from cases_checkpoints import check_same, check_whatever_is_wrong, names, stop_after
 from cases_interrupts import Lines, one_of_each, traced
 from fastmlp import files
 from fastmlp.solvers.minimize import METHODS, WITH_HESSIAN
@@ -34,14 +34,7 @@ def minimize(method="L-BFGS-B", dtype="float64", objective=None, **options):
 
 
 def stop(path, at, **options):
-    """Have a run end in an error after an iteration, before its checkpoint is written."""
-
-    def callback(state):
-        if state.nit == at:
-            raise Stopped
-
-    with pytest.raises(Stopped):
-        minimize(checkpoint=path, resume=True, callback=callback, **options)
+    stop_after(lambda **more: minimize(**options, **more), path, at)
 
 
 @every_method

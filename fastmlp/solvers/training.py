@@ -269,7 +269,7 @@ class Run:
             message = self.callbacks.steps(self._state(self._mean_loss()))
         self._n_told, self._is_whole = n, True
         # The epoch's last update is kept at its end.
-        is_within = n < self._began[0] + -(-len(self.samples) // self.trainer.batch_size)
+        is_within = n < self._epoch_start[0] + -(-len(self.samples) // self.trainer.batch_size)
         if self.keeper is not None and is_within and self.keeper.is_due_after_update(n):
             self._keep()
         self._obey(message)
@@ -296,7 +296,7 @@ class Run:
     def _mark(self) -> None:
         """Take note of the state between two epochs."""
         order = None if self.keeper is None else self.order.state_dict()
-        self._began = int(self.trainer.done[0]), order
+        self._epoch_start = int(self.trainer.done[0]), order
         self.total[:] = 0
         self._is_whole = True
 
@@ -309,7 +309,7 @@ class Run:
 
     def _tree(self) -> dict[str, Any]:
         """Return the state as a file holds it."""
-        trainer, (first, order) = self.trainer, self._began
+        trainer, (first, order) = self.trainer, self._epoch_start
         n_updates, vectors = trainer.state
         run = {
             "n_updates": n_updates, "vectors": vectors, "order": order, "step": self.step,
@@ -336,7 +336,7 @@ class Run:
         is_place = self._place in range(0, n, size) or self._place == n
         if not (is_place and n_before <= n_updates):
             raise ValueError(f"its place in the epoch is {self._place} after {n_updates} updates")
-        self._began, self._n_told = (n_updates - n_before, run["order"]), int(run["n_told"])
+        self._epoch_start, self._n_told = (n_updates - n_before, run["order"]), int(run["n_told"])
         self._seconds = float(run["seconds"])
         self.callbacks.require_same(run["callbacks"])
 
