@@ -267,6 +267,20 @@ def read(path: Path) -> tuple[str, dict[str, Any]]:
     return kind, _decoded(path, tree, tensors)
 
 
+@contextlib.contextmanager
+def understanding(path: Path, otherwise: str) -> Iterator[None]:
+    """Raise FormatError where what a file holds turns out to be wrong; `otherwise` says what it is.
+
+    For whoever makes something of a tree: it may be of any shape.
+    """
+    try:
+        yield
+    except FormatError as error:
+        raise FormatError(f"{path}: {error}") from None
+    except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
+        raise FormatError(f"{path} {otherwise}: {type(error).__name__}: {error}") from error
+
+
 def _content(path: Path) -> tuple[dict[str, Any], bool, dict[str, np.ndarray]]:
     """Return the description, whether the digest is right, and the tensors."""
     from safetensors import SafetensorError, safe_open

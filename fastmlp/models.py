@@ -136,17 +136,11 @@ def load(path: Any, loss: Loss | None = None) -> Any:
     if loss is not None and not getattr(loss, "functions", None):
         raise TypeError(f"loss must be one of fastmlp.losses.custom; got {loss!r}")
     kind, tree = files.read(path)
-    try:
+    with files.understanding(path, "does not fit together"):
         if kind == checkpoints.KIND:
             tree = tree["model"]
             kind = tree["kind"]
         return _model(kind, tree, loss)
-    except FormatError as error:
-        raise FormatError(f"{path}: {error}") from None
-    except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
-        raise FormatError(
-            f"{path} does not fit together: {type(error).__name__}: {error}"
-        ) from error
 
 
 def _model(kind: Any, tree: dict[str, Any], loss: Loss | None) -> Any:

@@ -8,7 +8,7 @@ import os
 import reprlib
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -108,17 +108,9 @@ class Resumed:
         """Let go of what has been read: it is as large as what the run holds itself."""
         self.tree.clear()
 
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[None]:
+    def reading(self) -> contextlib.AbstractContextManager[None]:
         """Raise FormatError where the tree is not as it should be."""
-        try:
-            yield
-        except FormatError as error:
-            raise FormatError(f"{self.path}: {error}") from None
-        except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
-            raise FormatError(
-                f"{self.path} is no checkpoint of this kind of run: {type(error).__name__}: {error}"
-            ) from error
+        return files.understanding(self.path, "is no checkpoint of this kind of run")
 
 
 def resolve(checkpoint: Any, every: Any, resume: Any) -> tuple[Checkpoints | None, Resumed | None]:

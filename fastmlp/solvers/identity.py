@@ -17,6 +17,7 @@ from fastmlp.validation import name_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from fastmlp.network import Network
     from fastmlp.objective import Objective
     from fastmlp.solvers.settings import Settings
     from fastmlp.solvers.training import Run
@@ -38,9 +39,7 @@ def of_training(run: Run, settings: Settings) -> dict[str, str]:
         "batch_size": str(run.trainer.batch_size),
         "step": shown(run.schedule.schedule),
         **{name: shown(getattr(settings, name)) for name in names},
-        "X": digest(samples.X, dtype=samples.net.dtype),
-        "y": digest(samples.y, dtype=samples.y_dtype),
-        "sample_weight, class_weight": digest(samples.weights),
+        **_of_samples(samples.net, samples.X, samples.y, samples.weights),
     }
     if settings.validation is not None:
         words["validation"] = run.holdout.words()
@@ -58,10 +57,18 @@ def of_objective(
         **{name: shown(value) for name, value in settings.items()},
         "l2": shown(objective.l2),
         "reduction": shown(objective.reduction),
-        "X": digest(by_rows(objective.X), dtype=net.dtype),
-        "y": digest(objective.y, dtype=np.int64 if objective.y.ndim == 1 else net.dtype),
-        "sample_weight, class_weight": digest(objective.weights),
+        **_of_samples(net, by_rows(objective.X), objective.y, objective.weights),
         "w": digest(w),
+    }
+
+
+def _of_samples(
+    net: Network, X: Features, y: np.ndarray, weights: np.ndarray | None
+) -> dict[str, str]:
+    return {
+        "X": digest(X, dtype=net.dtype),
+        "y": digest(y, dtype=np.int64 if y.ndim == 1 else net.dtype),
+        "sample_weight, class_weight": digest(weights),
     }
 
 
