@@ -178,6 +178,7 @@ class Minimisation:
     ) -> None:
         self.objective, self.start, self.tol, self.max_iter = objective, start, tol, max_iter
         self.callback = callback
+        self.state = 0, Evaluation.unknown(start)
         self.history = History("value", "gradient_norm", "evaluations", "seconds")
         self.began, self.n_recorded = time.perf_counter(), 0
         self.counts_before = objective.nfev, objective.njev, objective.nhev
@@ -230,7 +231,6 @@ class Minimisation:
     def _run(self, method: str, options: dict[str, Any], bar: Any) -> Ended:
         from scipy.optimize import minimize as scipy_minimize
 
-        self.state = 0, Evaluation.unknown(self.start)
         errors = np.geterr()
 
         def after_iteration(intermediate_result: Any) -> None:
