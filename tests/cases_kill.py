@@ -32,7 +32,7 @@ def minibatch_sgd(**checkpoints):
     net, X, y, w = problem(650)
     return fm.minibatch_sgd(
         net, X, y, w, batch_size=64, rule="adam", dropout=0.2, average=30, validation=0.2,
-        patience=1000, order="shuffled", epochs=40, rng=5,
+        patience=1000, order="shuffled", epochs=80, rng=5,
         step=schedules.reduce_on_plateau(0.003, patience=1), **checkpoints,
     )  # fmt: skip
 
@@ -114,7 +114,9 @@ def wait_for(child, condition):
 def wait_for_moment(kind, child, folder, rng):
     """Wait until a random moment: while it begins, between checkpoints, or in their writing."""
     if kind == "begins":
-        time.sleep(rng.uniform(0, 0.6))
+        # At the latest when it has gone on: a fast one would come to its end in that time.
+        before, end = folder.newest(), time.monotonic() + rng.uniform(0, 0.6)
+        wait_for(child, lambda: folder.newest() != before or time.monotonic() > end)
         return
     for _ in range(rng.integers(1, 4)):
         before, began = folder.newest(), time.monotonic()
