@@ -14,16 +14,30 @@ LIBRARY = os.path.dirname(fm.__file__)
 class Lines:
     """Counts the lines of the library that run, and raises KeyboardInterrupt before one of them.
 
+    Parameters
+    ----------
+    at : int, optional
+        The line to interrupt at; with none, only counts.
+    folder : str
+        Whose files' lines are meant.
+    within : sequence of code objects, optional
+        Of which one must be running, directly or further out.
+
     Attributes
     ----------
     seen : list of (file, line)
     """
 
-    def __init__(self, at=None):
-        self.at, self.seen = at, []
+    def __init__(self, at=None, folder=LIBRARY, within=()):
+        self.at, self.folder, self.within, self.seen = at, folder, within, []
 
     def __call__(self, frame, event, argument):
-        return self.line if frame.f_code.co_filename.startswith(LIBRARY) else None
+        if not frame.f_code.co_filename.startswith(self.folder):
+            return None
+        outer = frame
+        while self.within and outer and outer.f_code not in self.within:
+            outer = outer.f_back
+        return self.line if outer else None
 
     def line(self, frame, event, argument):
         if event == "line":

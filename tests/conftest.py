@@ -36,3 +36,13 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     """Return a generator of the test's own, the same in each run."""
     return np.random.default_rng(zlib.crc32(request.node.nodeid.encode()))
+
+
+@pytest.fixture(autouse=True)
+def numpy_settings():
+    """See that a test leaves NumPy's treatment of errors as it was; it is the thread's."""
+    before = np.geterr()
+    yield
+    after = np.geterr()
+    np.seterr(**before)
+    assert after == before

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import sys
 import warnings
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,7 +23,10 @@ from cases_descent import (
     rises,
     solve,
 )
+from cases_interrupts import Lines, traced
+from fastmlp.solvers.descent import Descent
 from fastmlp.solvers.line_search import LineSearchResult, Outcome
+from fastmlp.solvers.minimize import Minimisation
 
 # Statuses of gradient_descent ----------------------------------------------------------------
 
@@ -228,28 +229,6 @@ def test_interrupt_in_a_gradient(at, name, monkeypatch):
         assert result.fun == result.history.value[-1]
 
 
-class Interrupt:
-    """Raise KeyboardInterrupt before the n-th line of the library's that runs in a solver's run."""
-
-    folder = str(Path(fm.__file__).parent)
-
-    def __init__(self, at):
-        self.left = at
-
-    def __call__(self, frame, event, argument):
-        outer = frame
-        while outer and outer.f_code.co_qualname not in ("Descent.run", "Minimisation.run"):
-            outer = outer.f_back
-        return self.line if outer and frame.f_code.co_filename.startswith(self.folder) else None
-
-    def line(self, frame, event, argument):
-        if event == "line":
-            self.left -= 1
-            if self.left < 0:
-                raise KeyboardInterrupt
-        return self.line
-
-
 @pytest.mark.parametrize("name", [*DIRECTIONS, "L-BFGS-B", "Newton-CG"])
 def test_interrupt_at_any_line(name):
     """x is an iterate, fun its value, and the objective as good as ever."""
@@ -258,18 +237,11 @@ def test_interrupt_at_any_line(name):
     solve(name, objective, case.w, callback=lambda r: iterates.append(r.x.copy()), **options)
     values, at, escaped = [objective.value(x) for x in iterates], 0, 0
     while True:
-        trace = sys.gettrace()
-        sys.settrace(Interrupt(at))
-        try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Interrupted")
-                result = solve(name, objective, case.w, **options)
-        except KeyboardInterrupt:  # before the first computation, or after the last
-            escaped, result = escaped + 1, None
-        finally:
-            sys.settrace(trace)
+        lines = Lines(at, within=(Descent.run.__code__, Minimisation.run.__code__))
+        result = traced(lines, lambda: solve(name, objective, case.w, **options))
         at += 23
-        if result is None:
+        if result is None:  # before the first computation, or after the last
+            escaped += 1
             continue
         if result.status != 2:
             break

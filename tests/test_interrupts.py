@@ -1,6 +1,5 @@
 """What a training tells callbacks, and what ends it early: they, divergence, Ctrl-C."""
 
-import inspect
 import json
 import os
 import subprocess
@@ -13,6 +12,7 @@ from numpy.testing import assert_array_equal
 
 import fastmlp as fm
 from cases import STORED, problem, same_bits
+from cases_interrupts import Lines, traced
 from fastmlp.solvers import trainers, training
 
 N, BATCH_SIZE = 23, 4
@@ -272,29 +272,6 @@ def test_interrupt_before_the_first_update(name, data):
     assert same_bits(result.x, data[1])
 
 
-class Interrupt:
-    """Raise KeyboardInterrupt before the n-th line that runs in an epoch of a solver's code."""
-
-    folder = os.path.dirname(inspect.getfile(training))
-
-    def __init__(self, at):
-        self.left = at
-
-    def __call__(self, frame, event, argument):
-        outer = frame
-        while outer and outer.f_code is not training.Run._epoch.__code__:
-            outer = outer.f_back
-        in_solver = frame.f_code.co_filename.startswith(self.folder)
-        return self.line if outer and in_solver else None
-
-    def line(self, frame, event, argument):
-        if event == "line":
-            self.left -= 1
-            if self.left < 0:
-                raise KeyboardInterrupt
-        return self.line
-
-
 @pytest.mark.parametrize("in_blocks", [False, True])
 def test_interrupt_at_any_line(name, in_blocks, data, monkeypatch):
     """Updates are neither lost nor counted wrong, wherever the signal comes."""
@@ -308,14 +285,8 @@ def test_interrupt_at_any_line(name, in_blocks, data, monkeypatch):
     expected = [replay(name, data, n, **options) for n in range(n_updates + 1)]
     at, wrong = 0, []
     while True:
-        trace, interrupt = sys.gettrace(), Interrupt(at)
-        sys.settrace(interrupt)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                result = train(name, data, **options)
-        finally:
-            sys.settrace(trace)
+        lines = Lines(at, os.path.dirname(training.__file__), (training.Run._epoch.__code__,))
+        result = traced(lines, lambda: train(name, data, **options))
         if result.status == 0:
             break
         assert result.status == 2
