@@ -112,7 +112,7 @@ def public():
             if inner.startswith("_"):
                 continue
             kind = inspect.isfunction(member) or isinstance(member, property)
-            if kind and (not owned or member.__module__ == thing.__name__):
+            if kind and (not owned or member.__module__.startswith(thing.__name__)):
                 yield f"{name}.{inner}", member
 
 

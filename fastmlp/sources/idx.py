@@ -1,4 +1,4 @@
-"""Where rows come from: files of training data."""
+"""IDX, the format of MNIST."""
 
 from __future__ import annotations
 

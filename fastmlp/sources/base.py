@@ -1,0 +1,93 @@
+"""Source: rows of a table that need not be in memory."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+# Which rows: consecutive ones, or some in any order.
+Rows: TypeAlias = slice | np.ndarray
+MEMORY_LIMIT = 2**30
+
+
+class Source(ABC):
+    """Rows of a table of numbers, read a few at a time into a buffer.
+
+    What `open` returns is one; so is every subclass that has `shape`, `dtype` and `read`. Wherever
+    this library takes samples X, it takes a source.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (n_rows, n_columns).
+    dtype : numpy.dtype
+        Of the numbers as they are stored.
+    has_random_access : bool
+        Whether rows from anywhere take about as long as consecutive ones. Where not, a shuffled
+        order takes blocks of rows in a random order and shuffles within a buffer of blocks: see
+        `fastmlp.minibatch_sgd`.
+    names : sequence of str or None
+        Of the columns.
+    y : ndarray of shape (n_rows,) or None
+        The column of targets, where there is one: numbers, or labels.
+    n_dropped : int
+        Rows that were left out, as something is missing in them.
+    memory_limit : int
+        The most bytes for buffers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastmlp as fm
+    >>> class Squares(fm.sources.Source):
+    ...     shape, dtype, has_random_access = (10**9, 2), np.dtype("int64"), True
+    ...
+    ...     def read(self, rows, out):
+    ...         numbers = np.r_[rows]
+    ...         out[:, 0], out[:, 1] = numbers, numbers**2
+    >>> Squares()[7:9]
+    array([[ 7, 49],
+           [ 8, 64]])
+    """
+
+    ndim = 2
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    has_random_access: bool = False
+    names: Sequence[str] | None = None
+    y: np.ndarray | None = None
+    n_dropped: int = 0
+    memory_limit: int = MEMORY_LIMIT
+
+    @abstractmethod
+    def read(self, rows: Rows, out: np.ndarray) -> None:
+        """Write rows into a buffer, converted to its dtype. Called from one thread at a time.
+
+        Parameters
+        ----------
+        rows : slice or ndarray of shape (n,) and dtype int64
+            Rows from 0 to n_rows - 1; a slice has both ends, and no step.
+        out : ndarray of shape (n, n_columns)
+            Of any real dtype and any strides.
+        """
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Rows) -> np.ndarray:
+        """Return rows as an array, of the dtype they are stored in."""
+        if isinstance(rows, slice):
+            start, stop, step = rows.indices(len(self))
+            if step != 1:
+                raise ValueError(f"a slice of a source must have no step; got {rows}")
+            rows = slice(start, max(start, stop))
+            n = rows.stop - start
+        else:
+            rows = np.asarray(rows, np.int64)
+            n = len(rows)
+        out = np.empty((n, self.shape[1]), self.dtype)
+        self.read(rows, out)
+        return out
