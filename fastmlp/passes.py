@@ -9,6 +9,8 @@ import numpy as np
 
 from fastmlp.kernels import batch
 from fastmlp.kernels.steps import run
+from fastmlp.sources.base import Source
+from fastmlp.sources.read_ahead import ReadAhead
 from fastmlp.sparse import Features, is_ready
 from fastmlp.threads import workers
 from fastmlp.workspace import (
@@ -37,8 +39,9 @@ class Passes:
     Parameters
     ----------
     net : Network
-    X : ndarray or SparseRows of shape (n_samples, n_0)
-        Checked, of any dtype and layout: converted block by block where need be.
+    X : ndarray, SparseRows or Source of shape (n_samples, n_0)
+        Checked, of any dtype and layout: converted block by block where need be. Of a source, the
+        next block is read meanwhile.
     y : ndarray of shape (n_samples,) or (n_samples, n_L), optional
         Checked, likewise.
     weights : ndarray of shape (n_samples,), optional
@@ -58,6 +61,7 @@ class Passes:
         self._workspaces: dict[str, Workspace] = {}
         row_bytes = net.widths[0] * net.dtype.itemsize
         self._is_converted = not is_ready(X, net.dtype)
+        self._ahead = ReadAhead(X, net.dtype, self.n_rows) if isinstance(X, Source) else None
         # Rows of an even number of cache lines would fall on few of the cache's sets.
         self._in_place: np.ndarray | None = None
         if is_ready(X, net.dtype) and row_bytes % (2 * LINE_BYTES):
@@ -144,13 +148,23 @@ class Passes:
             n_in = self.net.widths[0]
             model = model._replace(inputs=self._in_place[start * n_in : stop * n_in])
         elif self._is_converted and phases[:1] == GATHER:
-            workspace.inputs(n)[:] = self.X[start:stop]
+            workspace.inputs(n)[:] = self._rows(start, stop)
         if (self._in_place is not None or self._is_converted) and phases[:1] == GATHER:
             phases = phases[1:]
         data = self.data(start, stop, with_X=phases[:1] == GATHER)
         with workers() as n_workers:
             schedule = workspace.schedule(n, n_workers, phases)
             run(model, data, schedule, 0, n, n, mode, scale, table, total, _UNCOUNTED)
+
+    def _rows(self, start: int, stop: int) -> np.ndarray:
+        """Return rows of X, which begin a block; of a source, have the next block read."""
+        if self._ahead is None:
+            rows: np.ndarray = self.X[start:stop]
+            return rows
+        rows = self._ahead.rows(slice(start, stop))
+        following = stop % self.n_samples  # there will be another pass
+        self._ahead.expect(slice(following, min(following + self.n_rows, self.n_samples)))
+        return rows
 
     def _flat(self, w: np.ndarray) -> np.ndarray:
         return writeable(np.ascontiguousarray(w, self.net.dtype))

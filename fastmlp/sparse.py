@@ -7,6 +7,8 @@ from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 
+from fastmlp.sources.base import Source
+
 
 class SparseRows:
     """The rows of a sparse matrix: indexed by a slice or by integers, they come out dense.
@@ -56,7 +58,7 @@ class SparseRows:
             start = stop
 
 
-Features: TypeAlias = np.ndarray | SparseRows
+Features: TypeAlias = np.ndarray | SparseRows | Source
 
 
 def is_sparse(X: Any) -> bool:
@@ -93,3 +95,8 @@ def take(X: Features, index: np.ndarray) -> Features:
 def as_given(X: Features) -> Any:
     """Return what users know X as: an array, or a sparse matrix."""
     return X.matrix if isinstance(X, SparseRows) else X
+
+
+def has_random_access(X: Features) -> bool:
+    """Return whether rows from anywhere take about as long as consecutive ones."""
+    return not isinstance(X, Source) or X.has_random_access

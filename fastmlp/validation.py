@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastmlp import sparse
+from fastmlp.sources.base import Source
 
 if TYPE_CHECKING:
     from fastmlp.network import Network
@@ -199,12 +200,14 @@ def all_finite(array: np.ndarray) -> bool:
 def features(net: Network, X: Any) -> sparse.Features:
     """Return X as a 2-D array of finite numbers with the network's number of columns.
 
-    It keeps its dtype, layout and memory; of a sparse matrix its rows are returned.
+    It keeps its dtype, layout and memory; of a sparse matrix its rows are returned, of a source
+    that has them in memory the array.
     """
+    source = X if isinstance(X, Source) else None
     is_sparse = sparse.is_sparse(X)
-    if is_sparse:
+    if is_sparse or source is not None:
         _check_real("X", X.dtype)
-    array = X if is_sparse else _array("X", X)
+    array = X if is_sparse or source is not None else _array("X", X)
     if array.ndim != 2:
         hint = "; for one sample use X.reshape(1, -1)" if array.ndim == 1 else ""
         raise ValueError(f"X must be 2-D (n_samples, n_features); got {array.ndim}-D{hint}")
@@ -216,6 +219,9 @@ def features(net: Network, X: Any) -> sparse.Features:
         rows = sparse.rows(array)
         _check_stored_finite("X", rows, net.dtype)
         return rows
+    if source is not None:
+        source.require_finite(net.dtype)
+        return source if source.array is None else source.array
     _check_finite("X", array, net.dtype)
     dense: np.ndarray = array
     return dense

@@ -151,7 +151,7 @@ def test_docstring_names_every_parameter(name):
     if re.search(r"Parameters are those of `\w+`", doc) or not asked:
         return
     section = re.search(r"\nParameters\n-+\n(.*?)(\n\n\w[\w ]*\n-+\n|\Z)", doc, re.DOTALL).group(1)
-    described = re.findall(r"^(\w+(?:, \w+)*)(?= :|$)", section, re.MULTILINE)
+    described = re.findall(r"^\**(\w+(?:, \w+)*)(?= :|$)", section, re.MULTILINE)
     assert sorted(", ".join(described).split(", ")) == sorted(asked)
 
 

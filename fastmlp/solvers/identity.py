@@ -31,12 +31,13 @@ _RANDOM = ("w", "rng", "random_state")
 def of_training(run: Run, settings: Settings) -> dict[str, str]:
     """Return the data and settings that decide the numbers of a run, in words."""
     samples, updates = run.samples, settings.updates
-    names = ("reduction", "order", "dropout", "scoring", "patience", "min_improvement")
+    names = ("reduction", "dropout", "scoring", "patience", "min_improvement")
     words = {
         "solver": "sgd" if settings.per_sample else "minibatch_sgd",
         "net": repr(samples.net),
         **{name.removesuffix("_from"): shown(value) for name, value in vars(updates).items()},
         "batch_size": str(run.trainer.batch_size),
+        "order": shown(run.order.kind),
         "step": shown(run.schedule.schedule),
         **{name: shown(getattr(settings, name)) for name in names},
         **_of_samples(samples.net, samples.X, samples.y, samples.weights),

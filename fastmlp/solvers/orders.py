@@ -10,11 +10,14 @@ from fastmlp import validation
 from fastmlp.files import FormatError
 from fastmlp.kernels.shuffle import N_KEYS, permute, shuffle
 
-KINDS = ("shuffled", "replacement", "sequential")
+KINDS = ("shuffled", "replacement", "sequential", "buffered")
 SKIPPED_AT_ONCE = 2**16
 MT19937_SIZE, PHILOX_SIZE = 624, 4  # of their buffers
 # Up to here a permutation is drawn at once; beyond, one is computed piece by piece in no memory.
 LONGEST_PERMUTATION = 2**16
+# Of "buffered": consecutive rows of so many numbers are read together, and so many such runs are
+# shuffled together: 1 and 32 MiB of float32.
+RUN_NUMBERS, BUFFER_RUNS = 2**18, 32
 
 
 class Order:
@@ -75,18 +78,79 @@ class Order:
         set_generator_state(self.rng, state["rng"])
 
 
-def resolve(order: Any, n: int, rng: np.random.Generator) -> Order:
+class BufferedOrder(Order):
+    """Runs of consecutive samples in a random order, some of them at a time shuffled together.
+
+    For samples of which those nearby are best read together. A run has ``RUN_NUMBERS // width``
+    samples, whatever the files and the memory: the order depends on n, the width and the seed.
+
+    Parameters
+    ----------
+    n, rng
+        As in `Order`.
+    width : int
+        Numbers of a sample.
+    """
+
+    def __init__(self, n: int, rng: np.random.Generator, width: int) -> None:
+        super().__init__("buffered", n, rng)
+        self._run = max(1, RUN_NUMBERS // width)
+        self._runs = np.empty(0, np.int64)  # their first samples, in the epoch's order
+        self._buffer = np.empty(0, np.int64)
+        self._begin = 0  # of the buffer, in the epoch
+
+    def begin_epoch(self) -> None:
+        """Draw what the next epoch needs."""
+        self._keys = self._draw_keys()
+        runs = np.empty(-(-self.n // self._run), np.int64)
+        permute(self._keys, runs)
+        self._runs = runs * self._run
+        self._buffer, self._begin = self._buffer[:0], 0
+
+    def take(self, start: int, stop: int) -> np.ndarray:
+        """Return the samples at places start .. stop - 1 of the epoch; to be called in sequence."""
+        taken = []
+        while start < stop:
+            if start == self._begin + len(self._buffer):
+                self._fill(start)
+            part = self._buffer[start - self._begin : stop - self._begin]
+            taken.append(part)
+            start += len(part)
+        return np.concatenate(taken) if len(taken) != 1 else taken[0]
+
+    def _fill(self, start: int) -> None:
+        """Have the next runs in the buffer, shuffled."""
+        firsts, self._runs = self._runs[:BUFFER_RUNS], self._runs[BUFFER_RUNS:]
+        ends = np.minimum(firsts + self._run, self.n)
+        rows = np.concatenate([np.arange(*run) for run in zip(firsts, ends, strict=True)])
+        places = np.empty(len(rows), np.int64)
+        permute(self._keys[2:] + np.uint64(start), places)
+        self._buffer, self._begin = rows[places], start
+
+
+def resolve(
+    order: Any,
+    n: int,
+    rng: np.random.Generator,
+    width: int = 1,
+    has_random_access: bool = True,
+) -> Order:
     """Return the order of this name, or the order itself.
 
     Parameters
     ----------
     order : str or Order
-    n, rng
-        As in `Order`.
+    n, rng, width
+        As in `Order` and `BufferedOrder`.
+    has_random_access : bool
+        Where not, "shuffled" is "buffered".
     """
     if isinstance(order, Order):
         return order
-    return Order(validation.one_of("order", order, KINDS), n, rng)
+    validation.one_of("order", order, KINDS)
+    if order == "buffered" or (order == "shuffled" and not has_random_access):
+        return BufferedOrder(n, rng, width)
+    return Order(order, n, rng)
 
 
 def generator_state(rng: np.random.Generator) -> dict[str, Any]:

@@ -7,7 +7,7 @@ show progress and hear Ctrl-C.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -25,11 +25,8 @@ from fastmlp.workspace import Program, Workspace, block_rows, flops, parameter_b
 
 if TYPE_CHECKING:
     from fastmlp.network import Network
-    from fastmlp.solvers.samples import Samples
+    from fastmlp.solvers.samples import Part, Samples
     from fastmlp.solvers.settings import Settings
-
-# Bundles the samples of an index for the kernels.
-DataOf = Callable[[np.ndarray], batch.Data]
 
 # Compiled code should come back after about this many seconds ...
 RUN_SECONDS = 0.1
@@ -143,11 +140,9 @@ class SampleTrainer(Trainer):
         super().__init__(net, w, batch_size=1)
         self.workspace = Workspace(net, 1, self.buffer, "gradient")
 
-    def advance(
-        self, data_of: DataOf, index: np.ndarray, steps: np.ndarray, total: np.ndarray
-    ) -> None:
-        """Do the samples of `index`; add to `total` each loss, as it was before its update."""
-        data = data_of(index)
+    def advance(self, part: Part, steps: np.ndarray, total: np.ndarray) -> None:
+        """Do these samples; add to `total` each loss, as it was before its update."""
+        data = part.data()
         began = time.perf_counter()
         sample.sgd(self.workspace.model, data, steps, total, self.done)
         self._timed(len(steps), began)
@@ -223,22 +218,20 @@ class BatchTrainer(Trainer):
             gradient = np.empty(self.net.n_params, self.net.dtype)
             self.workspace.model = model._replace(gradient=gradient)
 
-    def advance(
-        self, data_of: DataOf, index: np.ndarray, steps: np.ndarray, total: np.ndarray
-    ) -> None:
-        """Do the samples of `index`; add to `total` each loss, as it was before its update."""
-        n = len(index)
-        weights = self._batch_weights(index) if self.updates.shares_penalty else 1.0
+    def advance(self, part: Part, steps: np.ndarray, total: np.ndarray) -> None:
+        """Do these samples; add to `total` each loss, as it was before its update."""
+        n = len(part)
+        weights = self._batch_weights(part.index) if self.updates.shares_penalty else 1.0
         table = self.updates.table(steps, int(self.done[0]), weights)
         slow = self.seconds_per_sample * self.batch_size > LONGEST_SECONDS
         if slow or self.batch_size > self.workspace.n_rows:
             for k in range(len(steps)):
-                rows = index[k * self.batch_size : (k + 1) * self.batch_size]
-                self._step_in_blocks(data_of, rows, table[k : k + 1], total)
+                one = part[k * self.batch_size : (k + 1) * self.batch_size]
+                self._step_in_blocks(one, table[k : k + 1], total)
                 if not np.isfinite(total[batch.LOSSES]):
                     return
             return
-        data = data_of(index)
+        data = part.data()
         with workers() as n_workers:
             schedule = self.workspace.schedule(self.batch_size, n_workers, self._phases)
             began = time.perf_counter()
@@ -256,39 +249,35 @@ class BatchTrainer(Trainer):
         weights = np.add.reduceat(self.weights[index], starts, dtype=np.float64)
         return np.where(weights > 0, weights, 1.0)
 
-    def _step_in_blocks(
-        self, data_of: DataOf, index: np.ndarray, row: np.ndarray, total: np.ndarray
-    ) -> None:
-        """Do one update, of these coefficients, from the samples of `index`; add to `total`."""
-        weight = float(len(index)) if self.weights is None else sum_of(self.weights, index)
+    def _step_in_blocks(self, part: Part, row: np.ndarray, total: np.ndarray) -> None:
+        """Do one update, of these coefficients, from a batch of samples; add to `total`."""
+        weight = float(len(part)) if self.weights is None else sum_of(self.weights, part.index)
         if weight == 0:
-            self._run_apply(data_of(index[:1]), 1, 1.0, row, total)
+            self._run_apply(part[:1].data(), 1, 1.0, row, total)
             return
         self._have_gradient()
         before, n_done = total.copy(), int(self.done[0])
         try:
-            self._accumulate(data_of, index, weight, total)
+            self._accumulate(part, weight, total)
             if np.isfinite(total[batch.LOSSES]):
                 scale = 1 / weight if self.mean else 1.0
-                self._run_apply(data_of(index[:0]), 0, scale, row, total)
+                self._run_apply(part[:0].data(), 0, scale, row, total)
         except BaseException:  # Ctrl-C
             if self.done[0] == n_done:
                 total[:] = before
             raise
 
-    def _accumulate(
-        self, data_of: DataOf, index: np.ndarray, weight: float, total: np.ndarray
-    ) -> None:
-        """Have the gradient of the samples of `index` in the buffer; add to `total`."""
+    def _accumulate(self, part: Part, weight: float, total: np.ndarray) -> None:
+        """Have the gradient of a batch of samples in the buffer; add to `total`."""
         counters = self.workspace.model.counters
         counters[N_UPDATES : N_UPDATES + 1] = self.done
         no_step, uncounted = np.zeros((1, 1)), np.zeros(1, np.int64)
         scale = 1 / weight if self.mean else 1.0
         first, mode = 0, batch.WRITE
-        while first < len(index):
+        while first < len(part):
             rows = max(ROWS, int(RUN_SECONDS / self.seconds_per_sample))
-            rows = min(rows, self.workspace.n_rows, len(index) - first)
-            data = data_of(index[first : first + rows])
+            rows = min(rows, self.workspace.n_rows, len(part) - first)
+            data = part[first : first + rows].data()
             counters[FIRST_ROW : FIRST_ROW + 1] = first
             with workers() as n_workers:
                 schedule = self.workspace.schedule(rows, n_workers)

@@ -38,6 +38,7 @@ from fastmlp.solvers.reports import (
 from fastmlp.solvers.samples import Samples
 from fastmlp.solvers.settings import Settings, early_stopping
 from fastmlp.solvers.trainers import State, trainer_of
+from fastmlp.sparse import has_random_access
 from fastmlp.weights import combined
 
 if TYPE_CHECKING:
@@ -123,7 +124,9 @@ class Run:
         rows = self.holdout.train_rows if settings.rows is None else settings.rows
         self.samples = Samples(net, X, y, weights, rows)
         self.trainer = trainer_of(net, w, self.samples, settings, rng)
-        self.order = orders.resolve(settings.order, len(self.samples), rng)
+        self.order = orders.resolve(
+            settings.order, len(self.samples), rng, net.widths[0], has_random_access(X)
+        )
         self.keeper: Keeper | None = None
         self.history = History("loss", "step", "seconds", *self.held_out)
         self.total = np.zeros(batch.N_TOTALS)
@@ -232,21 +235,19 @@ class Run:
 
     def _epoch(self, bar: Any) -> None:
         n, size = len(self.samples), self.trainer.batch_size
-        most = self.samples.most_entries(size)
         self.order.begin_epoch()
-        self.order.skip(self._place)
         start, self._place = self._place, 0
+        samples = self.samples.epoch(self.order, size, start)
         if self._n_told < self.trainer.done[0]:  # Ctrl-C has come in between
             self._after_updates()
         while start < n:
             k = int(self.trainer.done[0])
-            stop = min(start + min(self.trainer.entries_at_once(), most), n)
+            stop = min(start + self.trainer.entries_at_once(), samples.end(start))
             for due in self._next_stops(k):
                 stop = min(stop, start + (due - k) * size)
             steps = self.schedule.steps(k, k + -(-(stop - start) // size))
-            index = self.samples.index(self.order.take(start, stop))
             self.step = float(steps[-1])
-            self.trainer.advance(self.samples.data, index, steps, self.total)
+            self.trainer.advance(samples.take(start, stop), steps, self.total)
             if not math.isfinite(self.total[batch.LOSSES]):
                 raise self._diverged()
             bar.update(stop - start)

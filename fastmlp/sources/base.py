@@ -11,6 +11,7 @@ import numpy as np
 # Which rows: consecutive ones, or some in any order.
 Rows: TypeAlias = slice | np.ndarray
 MEMORY_LIMIT = 2**30
+CHECKED_NUMBERS = 2**20
 
 
 class Source(ABC):
@@ -36,7 +37,9 @@ class Source(ABC):
     n_dropped : int
         Rows that were left out, as something is missing in them.
     memory_limit : int
-        The most bytes for buffers.
+        The most bytes for rows and buffers.
+    array : ndarray of shape (n_rows, n_columns) or None
+        All rows, where they are in memory.
 
     Examples
     --------
@@ -61,6 +64,7 @@ class Source(ABC):
     y: np.ndarray | None = None
     n_dropped: int = 0
     memory_limit: int = MEMORY_LIMIT
+    array: np.ndarray | None = None
 
     @abstractmethod
     def read(self, rows: Rows, out: np.ndarray) -> None:
@@ -91,3 +95,30 @@ class Source(ABC):
         out = np.empty((n, self.shape[1]), self.dtype)
         self.read(rows, out)
         return out
+
+    def require_finite(self, dtype: np.dtype[Any]) -> None:
+        """Raise where a number is not finite in `dtype`; reads all rows once.
+
+        Raises
+        ------
+        ValueError
+            Naming the row and the column.
+        """
+        if self.dtype.kind != "f":
+            return
+        n_rows = max(1, CHECKED_NUMBERS // max(1, self.shape[1]))
+        for start in range(0, len(self), n_rows):
+            rows = self[start : min(start + n_rows, len(self))]
+            with np.errstate(over="ignore"):
+                finite = np.isfinite(rows.astype(dtype, copy=False))
+            if not finite.all():
+                row, column = (int(place) for place in np.argwhere(~finite)[0])
+                value, where = rows[row, column], self.where(start + row)
+                what = "beyond the range of" if np.isfinite(value) else "not finite in"
+                raise ValueError(
+                    f"X must be finite; {where}, column {column}: {value} is {what} {dtype}"
+                )
+
+    def where(self, row: int) -> str:
+        """Return where a row comes from, in words."""
+        return f"row {row}"

@@ -69,8 +69,40 @@ def load_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
             raise ValueError(f"{name} {error}") from None
 
 
+def header(path: str | os.PathLike[str]) -> tuple[int, tuple[int, ...], np.dtype[Any]] | None:
+    """Return an IDX file's offset of the first number, shape and dtype; None if it is compressed.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `load_idx`.
+    """
+    with open(path, "rb") as file:
+        if file.peek(len(_GZIP_MAGIC)).startswith(_GZIP_MAGIC):
+            return None
+        try:
+            shape, dtype = _read_header(file)
+        except ValueError as error:
+            raise ValueError(f"{os.fspath(path)!r} {error}") from None
+        return file.tell(), shape, dtype
+
+
 def _read_idx(stream: BinaryIO) -> NDArray[Any]:
     """Read a whole IDX stream; what is wrong with it is told as the end of a sentence."""
+    shape, dtype = _read_header(stream)
+    n_bytes = math.prod(shape) * dtype.itemsize
+    content = _read_at_most(stream, n_bytes + 1)
+    if len(content) != n_bytes:
+        promise = f"shape {shape} of {dtype.name} takes {n_bytes} bytes"
+        if len(content) > n_bytes:
+            raise ValueError(f"has trailing bytes: {promise}")
+        raise ValueError(f"is truncated: {promise}, not {len(content)}")
+
+    array = np.frombuffer(content, dtype).reshape(shape)
+    return array.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _read_header(stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
     magic = stream.read(4)
     if len(magic) < 4 or magic[:2] != b"\x00\x00":
         raise ValueError("is not an IDX file: it does not begin with two zero bytes, type and rank")
@@ -83,18 +115,7 @@ def _read_idx(stream: BinaryIO) -> NDArray[Any]:
     if len(sizes) < 4 * n_dimensions:
         raise ValueError(f"is truncated within the sizes of its {n_dimensions} dimensions")
     shape = tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
-
-    dtype = np.dtype(_IDX_DTYPES[magic[2]])
-    n_bytes = math.prod(shape) * dtype.itemsize
-    content = _read_at_most(stream, n_bytes + 1)
-    if len(content) != n_bytes:
-        promise = f"shape {shape} of {dtype.name} takes {n_bytes} bytes"
-        if len(content) > n_bytes:
-            raise ValueError(f"has trailing bytes: {promise}")
-        raise ValueError(f"is truncated: {promise}, not {len(content)}")
-
-    array = np.frombuffer(content, dtype).reshape(shape)
-    return array.astype(dtype.newbyteorder("="), copy=False)
+    return shape, np.dtype(_IDX_DTYPES[magic[2]])
 
 
 def _read_at_most(stream: BinaryIO, n_bytes: int) -> bytearray:

@@ -1,0 +1,110 @@
+"""FileSource: the rows of a table from which what is missing has been left out."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Self
+
+import numpy as np
+
+from fastmlp.sources.arrays import ArrayTable
+from fastmlp.sources.base import Rows, Source
+from fastmlp.sources.blocks import BlockTable
+from fastmlp.sources.scan import scan
+from fastmlp.sources.tables import Table
+
+# What a shuffle buffer and those for two runs of rows take at most, roughly.
+BUFFER_BYTES = 96 * 2**20
+
+
+class FileSource(Source):
+    """Rows of files: what `open` returns.
+
+    Attributes
+    ----------
+    greatest : float
+        The largest magnitude in X.
+    """
+
+    def __init__(self, table: Table, name: str, on_missing: str, memory_limit: int) -> None:
+        self._table, self._name, self.memory_limit = table, name, memory_limit
+        self._lock = threading.Lock()
+        self.dtype, self.names = table.dtype, table.names
+        kept = None
+        all_bytes = table.n_rows * table.width * table.dtype.itemsize
+        if not table.has_random_access and all_bytes <= memory_limit // 2:
+            kept = np.empty((table.n_rows, table.width), table.dtype)
+        self.y, self._dropped, self.greatest = scan(table, on_missing, kept)
+        self.n_dropped = len(self._dropped)
+        self.shape = table.n_rows - self.n_dropped, table.width
+        if self.shape[0] == 0:
+            raise ValueError(f"{name} has no rows" + (" without NaN" if self.n_dropped else ""))
+        self.array: np.ndarray | None = None
+        if kept is not None:
+            table.close()
+            self.array = np.delete(kept, self._dropped, axis=0) if self.n_dropped else kept
+            self._dropped = self._dropped[:0]
+            columns = np.arange(table.width)
+            self._table = ArrayTable(self.array, name, columns)
+        self.has_random_access = self._table.has_random_access
+        taken = (0 if self.y is None else self.y.nbytes) + self._dropped.nbytes
+        if kept is None and taken + BUFFER_BYTES > memory_limit:
+            raise ValueError(
+                f"memory_limit={memory_limit} is too low for {name}: its {self.shape[0]} targets "
+                f"take {taken} bytes and buffers {BUFFER_BYTES}"
+            )
+        if isinstance(self._table, BlockTable):
+            self._table.kept_bytes = memory_limit - taken - BUFFER_BYTES // 2
+        # The number of rows dropped before each that is there: see `_stored`.
+        self._shifts = self._dropped - np.arange(len(self._dropped))
+
+    def __repr__(self) -> str:
+        parts = [self._name, f"{self.shape[0]} rows", f"{self.shape[1]} columns", str(self.dtype)]
+        if self.n_dropped:
+            parts.append(f"{self.n_dropped} rows dropped")
+        return f"<{', '.join(parts)}{'' if self.array is None else ', in memory'}>"
+
+    def read(self, rows: Rows, out: np.ndarray) -> None:
+        """Write rows into a buffer, converted to its dtype."""
+        with self._lock:
+            self._table.read(self._stored(rows), out)
+
+    def _stored(self, rows: Rows) -> Rows:
+        """Return which rows of the table they are."""
+        if not len(self._shifts):
+            return rows
+        if isinstance(rows, slice):
+            first, last = np.searchsorted(self._shifts, (rows.start, rows.stop - 1), side="right")
+            if first == last or rows.start >= rows.stop:
+                return slice(rows.start + int(first), rows.stop + int(first))
+            rows = np.arange(rows.start, rows.stop)
+        return rows + np.searchsorted(self._shifts, rows, side="right")
+
+    def where(self, row: int) -> str:
+        """Return the file of a row and its place there, in words."""
+        stored = self._stored(np.array([row]))
+        assert isinstance(stored, np.ndarray)
+        return self._table.where(int(stored[0]))
+
+    def require_finite(self, dtype: np.dtype[Any]) -> None:
+        """Raise where a number is not finite in `dtype`; all rows have been seen to be finite."""
+        if self.greatest > np.finfo(dtype).max:
+            super().require_finite(dtype)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        with self._lock:
+            self._table.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._lock = threading.Lock()
