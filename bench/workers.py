@@ -66,6 +66,7 @@ class Worker:
     name: str
     make: Callable[..., Callable[[], Any]]
     arguments: tuple
+    has_children: bool = False
     rates: list[Any] = field(default_factory=list)
     failure: str = ""
 
@@ -74,7 +75,7 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         arguments = (theirs, self.make, self.arguments)
-        self._process = context.Process(target=_serve, args=arguments, daemon=True)
+        self._process = context.Process(target=_serve, args=arguments, daemon=not self.has_children)
         self._process.start()
         theirs.close()
         self._receive()
