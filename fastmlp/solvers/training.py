@@ -214,6 +214,10 @@ class Run:
                 INTERRUPTED,
                 f"Interrupted after {n_updates} updates and {n_epochs} complete epochs.",
             )
+        except OSError:  # a source's file, that may be mended
+            if self._is_whole:
+                self._keep()
+            raise
 
     def _train_on(self) -> Ended:
         n, n_samples = self.epochs, len(self.samples)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any, Self
 
@@ -26,14 +27,21 @@ class FileSource(Source):
         The largest magnitude in X.
     """
 
-    def __init__(self, table: Table, name: str, on_missing: str, memory_limit: int) -> None:
+    def __init__(
+        self,
+        table: Table,
+        name: str,
+        on_missing: str,
+        memory_limit: int,
+        dtype: np.dtype[Any] | None = None,
+    ) -> None:
         self._table, self._name, self.memory_limit = table, name, memory_limit
-        self._lock = threading.Lock()
-        self.dtype, self.names = table.dtype, table.names
+        self._lock, self._process = threading.Lock(), os.getpid()
+        self.dtype, self.names = table.dtype if dtype is None else dtype, table.names
         kept = None
-        all_bytes = table.n_rows * table.width * table.dtype.itemsize
+        all_bytes = table.n_rows * table.width * self.dtype.itemsize
         if not table.has_random_access and all_bytes <= memory_limit // 2:
-            kept = np.empty((table.n_rows, table.width), table.dtype)
+            kept = np.empty((table.n_rows, table.width), self.dtype)
         self.y, self._dropped, self.greatest = scan(table, on_missing, kept)
         self.n_dropped = len(self._dropped)
         self.shape = table.n_rows - self.n_dropped, table.width
@@ -66,8 +74,14 @@ class FileSource(Source):
 
     def read(self, rows: Rows, out: np.ndarray) -> None:
         """Write rows into a buffer, converted to its dtype."""
-        with self._lock:
+        with self._served():
             self._table.read(self._stored(rows), out)
+
+    def _served(self) -> threading.Lock:
+        """Return what to hold while the files are in use."""
+        if self._process != os.getpid():  # a fork: whoever held the lock is not here
+            self._lock, self._process = threading.Lock(), os.getpid()
+        return self._lock
 
     def _stored(self, rows: Rows) -> Rows:
         """Return which rows of the table they are."""
@@ -88,12 +102,12 @@ class FileSource(Source):
 
     def require_finite(self, dtype: np.dtype[Any]) -> None:
         """Raise where a number is not finite in `dtype`; all rows have been seen to be finite."""
-        if self.greatest > np.finfo(dtype).max:
+        if self.greatest > float(np.finfo(dtype).max):
             super().require_finite(dtype)
 
     def close(self) -> None:
         """Let go of the files."""
-        with self._lock:
+        with self._served():
             self._table.close()
 
     def __enter__(self) -> Self:
@@ -107,4 +121,4 @@ class FileSource(Source):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._lock = threading.Lock()
+        self._lock, self._process = threading.Lock(), os.getpid()

@@ -31,6 +31,7 @@ def open(
     target: str | int | None = None,
     columns: Sequence[str | int] | None = None,
     format: str | None = None,
+    dtype: Any = None,
     on_missing: str = "error",
     memory_limit: int | str = "1 GB",
     **options: Any,
@@ -53,6 +54,9 @@ def open(
     format : str, optional
         "npy", "npz", "idx", "csv", "svmlight", "parquet", "arrow" or "hdf5"; by default by the
         file's name.
+    dtype : dtype, optional
+        Of the rows as they are given on, an integer or floating one; by default as stored, of text
+        float64. An estimator computes in float32 where it is that, else in float64.
     on_missing : {"error", "drop"}, default="error"
         What to do about rows in which a number is NaN or absent.
     memory_limit : int or str, default="1 GB"
@@ -87,10 +91,12 @@ def open(
     if on_missing not in ("error", "drop"):
         raise ValueError(f"on_missing must be 'error' or 'drop'; got {on_missing!r}")
     limit = n_bytes("memory_limit", memory_limit)
+    if dtype is not None and (dtype := np.dtype(dtype)).kind not in "iuf":
+        raise ValueError(f"dtype must be an integer or floating one; got {dtype}")
     paths = _paths(path)
     table = _table(paths, target, columns, format, options)
     name = str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
-    return FileSource(table, name, on_missing, limit)
+    return FileSource(table, name, on_missing, limit, dtype)
 
 
 def n_bytes(name: str, value: Any) -> int:

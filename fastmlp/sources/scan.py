@@ -57,8 +57,9 @@ def _smallest(values: np.ndarray) -> np.ndarray:
         if not is_whole or np.signbit(values[values == 0]).any():
             single = values.astype(np.float32)
             return single if (single == values).all() else values
-    small = np.promote_types(np.min_scalar_type(int(least)), np.min_scalar_type(int(most)))
-    return values.astype(small if small.kind in "iu" else values.dtype)
+    # A signed integer holds as much below zero as up to -1 - n above.
+    widest = min(int(least), -1 - int(most)) if least < 0 else int(most)
+    return values.astype(np.min_scalar_type(widest))
 
 
 def scan(
