@@ -77,8 +77,11 @@ class SvmlightReader(TextReader):
             if n_features < 1:
                 raise ValueError(f"{self.path} has no column with an entry; pass n_features")
         self._n_features = n_features
-        self._chosen, _ = resolve(self.path, None, n_features, None, columns)
-        self.width = len(self._chosen)
+        self._chosen: list[int] | None = None
+        self.width = n_features
+        if columns is not None:
+            self._chosen, _ = resolve(self.path, None, n_features, None, columns)
+            self.width = len(self._chosen)
         n_rows = max(1, _DENSE_BYTES * block_bytes // (8 * self.width))
         if np.diff(self.ends, prepend=0).max(initial=0) > n_rows:
             self._must_look = False
@@ -87,8 +90,10 @@ class SvmlightReader(TextReader):
 
     def _read(self, block: int) -> Block:
         X, targets = self._rows(block)
+        if self._chosen is not None:
+            X = X[:, self._chosen]
         with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
-            return X[:, self._chosen].toarray().astype(self.dtype, order="C", copy=False), targets
+            return X.toarray().astype(self.dtype, order="C", copy=False), targets
 
     def _read_targets(self, block: int) -> np.ndarray | None:
         targets: np.ndarray = self._rows(block)[1]

@@ -1,0 +1,319 @@
+"""Parquet and Arrow IPC (Feather): files of columns, in groups of rows."""
+
+from __future__ import annotations
+
+import os
+import re
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastmlp.sources.columns import Column, resolve
+from fastmlp.sources.reader import MAX_BLOCK_BYTES, Block, Reader, dependency
+
+# What pandas calls the columns of an index without a name, which are not part of the table.
+_INDEX = re.compile(r"__index_level_\d+__")
+_BATCH_ROWS = 2**16
+_BUFFER_BYTES = 2**16
+
+
+class ColumnarReader(Reader):
+    """A file of columns, whose types are known."""
+
+    def __init__(self, path: str | os.PathLike[str], what: str) -> None:
+        self._pa = dependency("pyarrow", what, "arrow")
+        super().__init__(path)
+
+    def _choose(self, schema: Any, target: Column | None, columns: Sequence[Column] | None) -> None:
+        """Find the columns to read, by their numbers in the schema."""
+        self._schema = schema
+        table = [i for i, name in enumerate(schema.names) if not _INDEX.fullmatch(name)]
+        names = [schema.names[i] for i in table]
+        chosen, target_at = resolve(self.path, names, len(names), target, columns)
+        self._chosen = [table[j] for j in chosen]
+        self._target = None if target_at is None else table[target_at]
+        self.names = [names[j] for j in chosen]
+        self.width = len(chosen)
+        self.has_target = target_at is not None
+        for i in self._chosen:
+            if not self._is_number(schema.types[i]):
+                raise ValueError(
+                    f"{self.path}: column {schema.names[i]!r} is of type {schema.types[i]}; "
+                    "columns of X must be numbers"
+                )
+        if self._target is not None:
+            kind = self._value_type(schema.types[self._target])
+            if not self._is_number(kind) and not self._is_string(kind):
+                raise ValueError(
+                    f"{self.path}: column {schema.names[self._target]!r} is of type {kind}; "
+                    "targets must be numbers or strings"
+                )
+
+    def _common_dtype(self, may_miss: Sequence[bool]) -> np.dtype[Any]:
+        """Return a dtype for all columns of X, of which some may have missing numbers."""
+        types = self._pa.types
+        dtypes = []
+        for i, missing in zip(self._chosen, may_miss, strict=True):
+            kind = self._value_type(self._schema.types[i])
+            dtype: np.dtype[Any]
+            if types.is_boolean(kind):
+                dtype = np.dtype(np.uint8)
+            elif types.is_decimal(kind):
+                dtype = np.dtype(np.float64)
+            else:
+                dtype = np.dtype(kind.to_pandas_dtype())
+            # Of integers, float32 holds those of 16 bits.
+            dtypes.append(
+                np.result_type(dtype, np.float32) if missing and dtype.kind != "f" else dtype
+            )
+        return np.result_type(*dtypes)
+
+    def _value_type(self, kind: Any) -> Any:
+        return kind.value_type if self._pa.types.is_dictionary(kind) else kind
+
+    def _is_number(self, kind: Any) -> bool:
+        types, kind = self._pa.types, self._value_type(kind)
+        tests = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal)
+        return any(test(kind) for test in tests)
+
+    def _is_string(self, kind: Any) -> bool:
+        return str(kind) in ("string", "large_string", "string_view")
+
+    @abstractmethod
+    def _columns(self, block: int, wanted: list[int]) -> list[Any]:
+        """Return columns of a block's rows, as arrays of pyarrow."""
+
+    def _arrays(self, block: int, wanted: list[int]) -> list[Any]:
+        try:
+            arrays = self._columns(block, wanted)
+            for array in arrays:
+                array.validate(full=not self._pa.types.is_primitive(array.type))
+            return arrays
+        except (OSError, self._pa.ArrowException) as error:
+            first, end = self._rows_of(block)
+            raise ValueError(
+                f"{self.path}, rows {first} to {end - 1}: cannot be read: {error}"
+            ) from error
+
+    def _read(self, block: int) -> Block:
+        target = [] if self._target is None else [self._target]
+        arrays = self._arrays(block, self._chosen + target)
+        first, end = self._rows_of(block)
+        X = np.empty((end - first, self.width), self.dtype)
+        for j in range(self.width):
+            X[:, j] = self._numbers(arrays[j])
+        return X, self._values(arrays[-1]) if target else None
+
+    def _read_targets(self, block: int) -> np.ndarray | None:
+        if self._target is None:
+            return None
+        return self._values(self._arrays(block, [self._target])[0])
+
+    def _numbers(self, array: Any) -> np.ndarray:
+        """Return a column of numbers, NaN where one is missing."""
+        types = self._pa.types
+        if types.is_dictionary(array.type):
+            array = array.cast(array.type.value_type)
+        if types.is_boolean(array.type):
+            array = array.cast(self._pa.uint8())
+        elif types.is_decimal(array.type):
+            array = array.cast(self._pa.float64())
+        numbers: np.ndarray = array.to_numpy(zero_copy_only=False)
+        return numbers
+
+    def _values(self, array: Any) -> np.ndarray:
+        """Return a column of targets: numbers, or labels."""
+        kind = self._value_type(array.type)
+        if self._is_string(kind):
+            labels = array.cast(kind).to_pylist()
+            return np.array(["" if label is None else label for label in labels], np.str_)
+        if self._pa.types.is_boolean(kind) and not array.null_count:
+            return np.array(array.cast(kind).to_numpy(zero_copy_only=False))
+        return np.array(self._numbers(array))  # not pyarrow's memory
+
+    def where(self, row: int) -> str:
+        """Return where a row is, as in 'train.parquet, row 16'; the first one is row 0."""
+        return f"{self.path}, row {row}"
+
+
+class ParquetReader(ColumnarReader):
+    """A Parquet file. A block is a row group, or a part of one.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    target : str or int, optional
+        The column of targets: its name, or its number, negative from the end. Strings are labels.
+    columns : list of str or int, optional
+        X's columns, of numbers or truth values. Default: all but the target.
+    block_bytes : int
+        What a block takes in memory, at most: of a row group that takes more, parts are read. To
+        read one of them alone, those before it are read and thrown away.
+
+    Notes
+    -----
+    X has a floating dtype where the file says that a number is missing, or does not say how many.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        target: Column | None = None,
+        columns: Sequence[Column] | None = None,
+        *,
+        block_bytes: int = MAX_BLOCK_BYTES,
+    ) -> None:
+        super().__init__(path, "Parquet")
+        parquet = dependency("pyarrow.parquet", "Parquet", "arrow")
+        source = self._resources.enter_context(self._pa.OSFile(os.fspath(self.path)))
+        try:
+            self._file = parquet.ParquetFile(source, buffer_size=_BUFFER_BYTES)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{self.path} is not a Parquet file: {error}") from error
+        self._choose(self._file.schema_arrow, target, columns)
+        names = self._schema.names
+        for i in self._chosen:
+            if names.count(names[i]) > 1:
+                raise ValueError(f"{self.path} has more than one column {names[i]!r}")
+        metadata = self._file.metadata
+        self.dtype = self._common_dtype(self._may_miss())
+
+        row_bytes = self.width * self.dtype.itemsize
+        self._n_rows = max(1, block_bytes // row_bytes)
+        self._blocks: list[tuple[int, int, int]] = []  # row group, and rows in it: from, to
+        for group in range(metadata.num_row_groups):
+            n = metadata.row_group(group).num_rows
+            for start in range(0, n, self._n_rows):
+                self._blocks.append((group, start, min(start + self._n_rows, n)))
+        self.ends = np.cumsum([stop - start for _, start, stop in self._blocks], dtype=np.int64)
+        self._stream: _Stream | None = None
+        self._check_unchanged()
+
+    def _may_miss(self) -> list[bool]:
+        """Return for each column of X whether integers may be missing, by the file's statistics."""
+        metadata = self._file.metadata
+        places = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
+
+        def may_miss(field: Any) -> bool:
+            if not field.nullable or self._pa.types.is_floating(field.type):
+                return False
+            for group in range(metadata.num_row_groups):
+                statistics = metadata.row_group(group).column(places[field.name]).statistics
+                if statistics is None or not statistics.has_null_count or statistics.null_count:
+                    return True
+            return False
+
+        return [may_miss(self._schema.field(i)) for i in self._chosen]
+
+    def _columns(self, block: int, wanted: list[int]) -> list[Any]:
+        group, start, stop = self._blocks[block]
+        names = [self._schema.names[i] for i in wanted]
+        if stop - start == self._file.metadata.row_group(group).num_rows:
+            table = self._file.read_row_group(group, columns=names)
+        else:
+            stream = self._stream
+            if stream is None or stream.key != (group, names) or stream.position > start:
+                batches = self._file.iter_batches(
+                    min(self._n_rows, _BATCH_ROWS), row_groups=[group], columns=names
+                )
+                self._stream = stream = _Stream((group, names), batches)
+            for _ in stream.take(start - stream.position):
+                pass
+            table = self._pa.Table.from_batches(list(stream.take(stop - start)))
+        return [table.column(name) for name in names]
+
+
+class _Stream:
+    """Batches of a row group, of which rows are taken in order."""
+
+    def __init__(self, key: object, batches: Iterator[Any]) -> None:
+        self.key = key
+        self.position = 0
+        self._batches = batches
+        self._batch: Any = None
+
+    def take(self, n_rows: int) -> Iterator[Any]:
+        """Yield the next rows, in batches."""
+        end = self.position + n_rows
+        while self.position < end:
+            if self._batch is None or self._batch.num_rows == 0:
+                self._batch = next(self._batches)
+            batch = self._batch.slice(0, end - self.position)
+            self._batch = self._batch.slice(batch.num_rows)
+            self.position += batch.num_rows
+            yield batch
+
+
+class ArrowReader(ColumnarReader):
+    """An Arrow IPC file (not a stream), or Feather, version 2. A block is a record batch.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    target : str or int, optional
+        The column of targets: its name, or its number, negative from the end. Strings are labels.
+    columns : list of str or int, optional
+        X's columns, of numbers or truth values. Default: all but the target.
+
+    Notes
+    -----
+    The file is not mapped into memory: a process dies of reading a map of a file that has shrunk.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        target: Column | None = None,
+        columns: Sequence[Column] | None = None,
+    ) -> None:
+        super().__init__(path, "Arrow")
+        self._ipc = dependency("pyarrow.ipc", "Arrow", "arrow")
+        self._file = self._resources.enter_context(self._pa.OSFile(os.fspath(self.path)))
+        try:
+            schema = self._ipc.open_file(self._file).schema
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{self.path} is not an Arrow IPC file: {error}") from error
+        self._choose(schema, target, columns)
+        self._readers: dict[tuple[int, ...], Any] = {}
+        self._scan()
+        self._check_unchanged()
+
+    def _scan(self) -> None:
+        """Count the rows, and what is missing among integers: a dtype that holds NaN depends."""
+        types = self._pa.types
+        whole = [i for i in self._chosen if not types.is_floating(self._schema.types[i])]
+        wanted = whole or self._chosen[:1]
+        missing = dict.fromkeys(self._chosen, False)
+        ends = [0]
+        self._batches = []  # those with rows
+        for number in range(self._reader(wanted).num_record_batches):
+            try:
+                batch = self._reader(wanted).get_batch(number)
+            except (OSError, ValueError) as error:
+                raise ValueError(
+                    f"{self.path}, rows from {ends[-1]} on: cannot be read: {error}"
+                ) from error
+            for i, array in zip(sorted(wanted), batch.columns, strict=True):
+                missing[i] = missing[i] or array.null_count > 0
+            if batch.num_rows:
+                self._batches.append(number)
+                ends.append(ends[-1] + batch.num_rows)
+        self.ends = np.array(ends[1:], np.int64)
+        self.dtype = self._common_dtype(list(missing.values()))
+
+    def _reader(self, wanted: list[int]) -> Any:
+        """Return a reader of some columns, in the file's order."""
+        key = tuple(sorted(wanted))
+        if key not in self._readers:
+            options = self._ipc.IpcReadOptions(included_fields=list(key))
+            self._readers[key] = self._ipc.open_file(self._file, options=options)
+        return self._readers[key]
+
+    def _columns(self, block: int, wanted: list[int]) -> list[Any]:
+        batch = self._reader(wanted).get_batch(self._batches[block])
+        places = {i: place for place, i in enumerate(sorted(wanted))}
+        return [batch.column(places[i]) for i in wanted]
