@@ -36,7 +36,7 @@ class BlockTable(Table):
                 raise ValueError(
                     f"{reader.path} has {reader.width} columns, {first.path} {first.width}"
                 )
-            if reader.names != first.names:
+            if reader.names != first.names and None not in (reader.names, first.names):
                 raise ValueError(
                     f"{reader.path} has the columns {reader.names}, {first.path} {first.names}"
                 )

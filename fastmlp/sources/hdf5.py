@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from fastmlp.sources.arrays import Array, ArraysReader
 from fastmlp.sources.columns import Column
+from fastmlp.sources.named_arrays import Array, ArraysReader
 from fastmlp.sources.reader import BLOCK_BYTES, MAX_BLOCK_BYTES, dependency
 
 

@@ -16,8 +16,8 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from fastmlp.sources.arrays import Array, ArraysReader
 from fastmlp.sources.columns import Column
+from fastmlp.sources.named_arrays import Array, ArraysReader
 from fastmlp.sources.reader import BLOCK_BYTES
 
 _DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError)

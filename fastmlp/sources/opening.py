@@ -52,8 +52,8 @@ def open(
     columns : sequence of str or int, optional
         Those of X, by default all but the target.
     format : str, optional
-        "npy", "npz", "idx", "csv", "svmlight", "parquet", "arrow" or "hdf5"; by default by the
-        file's name.
+        "npy", "idx", "npz", "csv", "tsv", "txt", "svmlight", "parquet", "arrow" or "hdf5"; by
+        default by the file's name.
     dtype : dtype, optional
         Of the rows as they are given on, an integer or floating one; by default as stored, of text
         float64. An estimator computes in float32 where it is that, else in float64.
@@ -134,10 +134,13 @@ def _table(
     format: str | None,
     options: dict[str, Any],
 ) -> Table:
+    from fastmlp.sources.formats import FORMATS, reader
+
+    if format is not None and format not in (*RAW_FORMATS, *FORMATS):
+        known = ", ".join(map(repr, ("npy", "idx", *FORMATS)))
+        raise ValueError(f"format must be one of {known}; got {format!r}")
     kinds = {RAW_FORMATS.get(format or _extension(path)) for path in paths}
     if kinds == {None}:
-        from fastmlp.sources.formats import reader
-
         return BlockTable([reader(path, target, columns, format, **options) for path in paths])
     if None in kinds:
         raise ValueError("files of one table must be all raw (.npy, IDX), or none of them")
