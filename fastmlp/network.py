@@ -231,7 +231,7 @@ class Network:
         Parameters
         ----------
         w : array-like of shape (n_params,)
-        X : {array-like, sparse matrix} of shape (n_samples, n_0)
+        X : {array-like, sparse matrix, Source} of shape (n_samples, n_0)
             Another dtype or layout, or a sparse matrix, is converted block by block.
 
         Returns
@@ -261,7 +261,7 @@ class Network:
         Parameters
         ----------
         w : array-like of shape (n_params,)
-        X : {array-like, sparse matrix} of shape (n_samples, n_0)
+        X : {array-like, sparse matrix, Source} of shape (n_samples, n_0)
         y : array-like of shape (n_samples,) or (n_samples, n_L)
             Integer labels or rows of probabilities for "cross_entropy", else targets; a vector of
             targets where the network has one output.
@@ -327,7 +327,7 @@ class Network:
         Parameters
         ----------
         w : array-like of shape (n_params,)
-        X : {array-like, sparse matrix} of shape (n_samples, n_0)
+        X : {array-like, sparse matrix, Source} of shape (n_samples, n_0)
 
         Returns
         -------

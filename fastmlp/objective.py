@@ -31,7 +31,7 @@ class Objective:
     Parameters
     ----------
     net : Network
-    X : {array-like, sparse matrix} of shape (n_samples, n_0)
+    X : {array-like, sparse matrix, Source} of shape (n_samples, n_0)
         Used in place where it has the network's dtype and C order; otherwise converted block by
         block in every pass. Memory maps are fine, and sparse matrices (best in CSR format: others
         are brought into it). Otherwise neither X nor y is copied: do not change them while the

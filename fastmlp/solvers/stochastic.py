@@ -149,7 +149,7 @@ def minibatch_sgd(
     Parameters
     ----------
     net : Network
-    X : {array-like, sparse matrix} of shape (n_samples, n_0)
+    X : {array-like, sparse matrix, Source} of shape (n_samples, n_0)
         Used in place where it has the network's dtype and C order; otherwise converted in small
         runs, never as a whole. Memory maps are fine, and sparse matrices (best in CSR format).
     y : array-like of shape (n_samples,) or (n_samples, n_L)
@@ -167,8 +167,10 @@ def minibatch_sgd(
         default 0.001 for Adam and its kind, else 0.01.
     epochs : int, default=1
         Passes over the samples.
-    order : {"shuffled", "replacement", "sequential"}, default="shuffled"
-        A new permutation in each epoch, independent draws, or as they are.
+    order : {"shuffled", "replacement", "sequential", "buffered"}, default="shuffled"
+        A new permutation in each epoch, independent draws, or as they are. "buffered": runs of
+        2^18 / n_0 consecutive samples in a new random order in each epoch, and the samples of 32
+        runs at a time permuted; "shuffled" means that for sources without random access.
     reduction : {"mean", "sum"}, default="mean"
         Of the losses of a batch: ``sum_i s_i e_i / sum_i s_i`` or ``sum_i s_i e_i``, with the
         weights s_i of its samples.
