@@ -8,6 +8,9 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 
+# More labels than this are encoded in few bytes each, so many at a time.
+MANY, ENCODED = 2**22, 2**18
+
 
 def as_dense(y: Any) -> Any:
     """Return y, an array if it was a sparse matrix."""
@@ -69,14 +72,17 @@ class Labels:
 
         Returns
         -------
-        ndarray of shape (n_samples,), int64, or (n_samples, n_outputs) of the dtype
+        ndarray of shape (n_samples,), integers, or (n_samples, n_outputs) of the dtype
+            (of many samples of two classes uint8)
         """
         if self.kind == "multilabel":
             self.require_columns(y)
             dense = np.asarray(as_dense(y))
             return (dense > 0).astype(dtype)
         places = self.places(y)
-        return places if self.kind == "multiclass" else places.astype(dtype).reshape(-1, 1)
+        if self.kind == "multiclass":
+            return places
+        return places.astype(dtype if len(places) <= MANY else np.uint8).reshape(-1, 1)
 
     def require_columns(self, y: Any, name: str = "y") -> None:
         """Raise ValueError where y does not have one column for each label."""
@@ -87,8 +93,17 @@ class Labels:
             )
 
     def places(self, y: Any) -> np.ndarray:
-        """Return where in `classes` each of the labels y is (n_samples,), int64."""
-        return np.searchsorted(self.classes, np.asarray(y)).astype(np.int64, copy=False)
+        """Return where in `classes` each of the labels y is (n_samples,); int64, of many less."""
+        y = np.asarray(y)
+        places: np.ndarray
+        if len(y) <= MANY:
+            places = np.searchsorted(self.classes, y).astype(np.int64, copy=False)
+            return places
+        places = np.empty(len(y), np.min_scalar_type(len(self.classes)))
+        for start in range(0, len(y), ENCODED):
+            part = slice(start, start + ENCODED)
+            places[part] = np.searchsorted(self.classes, y[part])
+        return places
 
     def decode(self, outputs: np.ndarray) -> Any:
         """Return the likeliest labels for outputs (n_samples, n_outputs).

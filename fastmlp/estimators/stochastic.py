@@ -17,12 +17,14 @@ from fastmlp.estimators.rules import RATED, rule_of
 from fastmlp.estimators.watch import ASKED, Watch, obey_interrupt
 from fastmlp.solvers import schedules
 from fastmlp.solvers.checkpoints import parameters_of
+from fastmlp.solvers.orders import Order, resolve
 from fastmlp.solvers.portable import power
 from fastmlp.solvers.reports import DIVERGED, DONE
 from fastmlp.solvers.settings import Settings
 from fastmlp.solvers.trainers import BatchTrainer
 from fastmlp.solvers.training import Run
 from fastmlp.solvers.updates import Updates
+from fastmlp.sparse import has_random_access
 
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 _KEPT = ("learning_rate", "no_improvement", "best", "has_stopped")
 # `learning_rate="adaptive"` divides by this, until the rate is at most that.
 ADAPTIVE_DIVISOR, LEAST_RATE = 5.0, 1e-6
+# scikit-learn's order takes 24 bytes for each sample; of more samples it is another one.
+MOST_PERMUTED = 2**22
 
 
 @dataclass
@@ -163,8 +167,11 @@ def minimise(
 
 def _generator(estimator: Any, random_state: np.random.RandomState) -> np.random.Generator:
     """Return what draws the dropped units; without dropout nothing is drawn, here neither."""
-    seed = random_state.randint(2**32, size=4, dtype=np.uint64) if np.any(estimator.dropout) else 0
-    return np.random.default_rng(seed)
+    return _seeded(random_state) if np.any(estimator.dropout) else np.random.default_rng(0)
+
+
+def _seeded(random_state: np.random.RandomState) -> np.random.Generator:
+    return np.random.default_rng(random_state.randint(2**32, size=4, dtype=np.uint64))
 
 
 def _settings(
@@ -199,7 +206,7 @@ def _settings(
         per_sample=False,
         step=watch.rate if optimizer.steps is None else optimizer.steps,
         epochs=1 if incremental else estimator.max_iter,
-        order=ShuffledByState(n, random_state) if estimator.shuffle else "sequential",
+        order=_order(problem, random_state) if estimator.shuffle else "sequential",
         sample_weight=problem.weights,
         class_weight=None,
         dropout=estimator.dropout,
@@ -213,6 +220,14 @@ def _settings(
         rows=problem.rows,
         state=optimizer.state,
     )
+
+
+def _order(problem: Problem, random_state: np.random.RandomState) -> Order:
+    """Return scikit-learn's order; of many samples one that takes no memory, or one by runs."""
+    n, X = problem.n_samples, problem.X
+    if n <= MOST_PERMUTED and has_random_access(X):
+        return ShuffledByState(n, random_state)
+    return resolve("shuffled", n, _seeded(random_state), X.shape[1], has_random_access(X))
 
 
 class _Watch(Watch):
