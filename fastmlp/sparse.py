@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, TypeGuard
 import numpy as np
 
 from fastmlp.sources.base import Source
+from fastmlp.sources.subset import Subset
 
 
 class SparseRows:
@@ -88,12 +89,14 @@ def is_ready(X: Features, dtype: np.dtype[Any]) -> TypeGuard[np.ndarray]:
 
 
 def take(X: Features, index: np.ndarray) -> Features:
-    """Return a copy of some rows, which stay sparse if they are."""
+    """Return a copy of some rows, which stay sparse if they are; of a source, where they are."""
+    if isinstance(X, Source):
+        return Subset(X, index)
     return SparseRows(X.matrix[index]) if isinstance(X, SparseRows) else X[index]
 
 
 def as_given(X: Features) -> Any:
-    """Return what users know X as: an array, or a sparse matrix."""
+    """Return what users know X as: an array, a sparse matrix or a source."""
     return X.matrix if isinstance(X, SparseRows) else X
 
 

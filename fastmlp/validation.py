@@ -153,11 +153,11 @@ def _check_real(name: str, dtype: np.dtype[Any]) -> None:
         raise ValueError(f"{name} must hold real numbers; got dtype {dtype}")
 
 
-def _check_finite(name: str, array: np.ndarray, dtype: np.dtype[Any]) -> None:
+def require_finite(name: str, array: sparse.Features, dtype: np.dtype[Any]) -> None:
     """Raise where a number is not finite in `dtype`; never allocates more than a chunk."""
     if array.dtype.kind != "f":
         return
-    rows = max(1, CHUNK_NUMBERS * len(array) // max(1, array.size))
+    rows = max(1, CHUNK_NUMBERS // max(1, math.prod(array.shape[1:])))
     for start in range(0, len(array), rows):
         chunk = array[start : start + rows]
         finite = _are_finite(chunk, dtype)
@@ -167,7 +167,7 @@ def _check_finite(name: str, array: np.ndarray, dtype: np.dtype[Any]) -> None:
 
 
 def _check_stored_finite(name: str, rows: sparse.SparseRows, dtype: np.dtype[Any]) -> None:
-    """As `_check_finite`, of the numbers that a sparse matrix stores."""
+    """As `require_finite`, of the numbers that a sparse matrix stores."""
     if rows.dtype.kind != "f":
         return
     for start, run in rows.runs(CHUNK_NUMBERS):
@@ -203,28 +203,34 @@ def features(net: Network, X: Any) -> sparse.Features:
     It keeps its dtype, layout and memory; of a sparse matrix its rows are returned, of a source
     that has them in memory the array.
     """
-    source = X if isinstance(X, Source) else None
+    array = table(X)
+    if array.shape[1] != net.widths[0]:
+        raise ValueError(f"X has {array.shape[1]} features, the network expects {net.widths[0]}")
+    if isinstance(array, sparse.SparseRows):
+        _check_stored_finite("X", array, net.dtype)
+    elif isinstance(array, Source):
+        array.require_finite(net.dtype)
+        return array if array.array is None else array.array
+    else:
+        require_finite("X", array, net.dtype)
+    return array
+
+
+def table(X: Any) -> sparse.Features:
+    """Return X as rows of real numbers, at least one; of a sparse matrix its rows."""
     is_sparse = sparse.is_sparse(X)
-    if is_sparse or source is not None:
+    if is_sparse or isinstance(X, Source):
         _check_real("X", X.dtype)
-    array = X if is_sparse or source is not None else _array("X", X)
+        array = X
+    else:
+        array = _array("X", X)
     if array.ndim != 2:
         hint = "; for one sample use X.reshape(1, -1)" if array.ndim == 1 else ""
         raise ValueError(f"X must be 2-D (n_samples, n_features); got {array.ndim}-D{hint}")
-    if array.shape[1] != net.widths[0]:
-        raise ValueError(f"X has {array.shape[1]} features, the network expects {net.widths[0]}")
     if array.shape[0] == 0:
         raise ValueError("X is empty: it has 0 samples, at least 1 is expected")
-    if is_sparse:
-        rows = sparse.rows(array)
-        _check_stored_finite("X", rows, net.dtype)
-        return rows
-    if source is not None:
-        source.require_finite(net.dtype)
-        return source if source.array is None else source.array
-    _check_finite("X", array, net.dtype)
-    dense: np.ndarray = array
-    return dense
+    rows: sparse.Features = sparse.rows(array) if is_sparse else array
+    return rows
 
 
 def parameters(net: Network, w: Any, name: str = "w") -> np.ndarray:
@@ -232,8 +238,17 @@ def parameters(net: Network, w: Any, name: str = "w") -> np.ndarray:
     array = _array(name, w)
     if array.shape != (net.n_params,):
         raise ValueError(f"{name} has shape {array.shape}, the network expects ({net.n_params},)")
-    _check_finite(name, array, net.dtype)
+    require_finite(name, array, net.dtype)
     return array
+
+
+def columns(name: str, value: Any, n_columns: int) -> np.ndarray:
+    """Return a float64 copy of finite numbers, one for each column (n_columns,)."""
+    array = _array(name, value)
+    if array.shape != (n_columns,):
+        raise ValueError(f"{name} has shape {array.shape}, expected ({n_columns},)")
+    require_finite(name, array, np.dtype(np.float64))
+    return np.array(array, np.float64)
 
 
 def truth(net: Network, y: Any, n_samples: int) -> np.ndarray:
@@ -253,7 +268,7 @@ def truth(net: Network, y: Any, n_samples: int) -> np.ndarray:
         raise ValueError(f"y has shape {array.shape}, the network expects (n_samples, {n_out})")
     if array.ndim == 2 and array.shape[1] != n_out:
         raise ValueError(f"y has {array.shape[1]} columns, the network has {n_out} outputs")
-    _check_finite("y", array, net.dtype)
+    require_finite("y", array, net.dtype)
     targets = array.reshape(-1, 1) if array.ndim == 1 else array
     if net.loss_name == "cross_entropy":
         _check_probabilities(targets)
@@ -274,7 +289,7 @@ def weights(name: str, value: Any, n_samples: int, dtype: np.dtype[Any]) -> np.n
     array = _array(name, value)
     if array.shape != (n_samples,):
         raise ValueError(f"{name} has shape {array.shape}, expected ({n_samples},)")
-    _check_finite(name, array, dtype)
+    require_finite(name, array, dtype)
     if array.min() < 0:
         raise ValueError(f"{name} must be 0 or more; got {array.min()}")
     if not array.any():
@@ -285,7 +300,7 @@ def weights(name: str, value: Any, n_samples: int, dtype: np.dtype[Any]) -> np.n
 def _labels(y: np.ndarray, n_classes: int) -> np.ndarray:
     expected = f"y must hold integer labels 0 .. {n_classes - 1} for cross_entropy"
     if y.dtype.kind == "f":  # whole numbers are labels too, as elsewhere
-        _check_finite("y", y, y.dtype)
+        require_finite("y", y, y.dtype)
         for start in range(0, len(y), CHUNK_NUMBERS):
             fractions = (chunk := y[start : start + CHUNK_NUMBERS]) != np.floor(chunk)
             if fractions.any():

@@ -68,7 +68,7 @@ class Source(ABC):
 
     @abstractmethod
     def read(self, rows: Rows, out: np.ndarray) -> None:
-        """Write rows into a buffer, converted to its dtype. Called from one thread at a time.
+        """Write rows into a buffer, converted to its dtype. Threads may call it at the same time.
 
         Parameters
         ----------
@@ -122,3 +122,31 @@ class Source(ABC):
     def where(self, row: int) -> str:
         """Return where a row comes from, in words."""
         return f"row {row}"
+
+
+class Wrapped(Source):
+    """A table made of another one, of which it has what is not its own.
+
+    Parameters
+    ----------
+    X : ndarray, SparseRows or Source of shape (n_rows, n_columns)
+    """
+
+    def __init__(self, X: Any) -> None:
+        self.X, self.shape, self.dtype = X, X.shape, X.dtype
+        self.has_random_access = getattr(X, "has_random_access", True)  # of what is in memory
+        self.names, self.y = getattr(X, "names", None), getattr(X, "y", None)
+        self.n_dropped = getattr(X, "n_dropped", 0)
+        self.memory_limit = getattr(X, "memory_limit", MEMORY_LIMIT)
+
+    def where(self, row: int) -> str:
+        """Return where a row comes from, in words."""
+        return self.X.where(row) if isinstance(self.X, Source) else super().where(row)
+
+
+def read(X: Any, rows: Rows, out: np.ndarray) -> None:
+    """Write rows into a buffer, as `Source.read`: of a source, or of what they are an index of."""
+    if isinstance(X, Source):
+        X.read(rows, out)
+    else:
+        out[...] = X[rows]
