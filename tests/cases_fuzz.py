@@ -29,7 +29,7 @@ def save_all(folder):
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
-    classifier().fit(X, Y3, checkpoint=folder / "fit")
+    classifier(scaling="standard").fit(X, Y3, checkpoint=folder / "fit")
     net = fm.Network([5, 3, 2], hidden="tanh", loss=fm.losses.huber(0.5), dtype="float64")
     w = net.init(rng=0)
     fm.save(folder / "network", (net, w))
@@ -41,7 +41,9 @@ def save_all(folder):
     )
     fm.save(folder / "classifier", own.fit(X, Y3))
     fm.save(folder / "multilabel", classifier(solver="sgd").fit(X, (X[:, :3] > 0).astype(int)))
-    fm.save(folder / "regressor", regressor(hidden_layer_sizes=()).fit(X, X[:, 0]))
+    fm.save(
+        folder / "regressor", regressor(hidden_layer_sizes=(), scaling="minmax").fit(X, X[:, 0])
+    )
     fm.save(folder / "pipeline", make_pipeline(StandardScaler(), MinMaxScaler(), own).fit(X, Y3))
     how = {"rng": 0, "epochs": 2, "dropout": 0.1, "checkpoint": folder / "run"}
     fm.minibatch_sgd(net, X, X[:, :2], w, rule="adam", batch_size=20, **how)

@@ -5,12 +5,14 @@ from fractions import Fraction
 import numpy as np
 
 
-def statistics(X):
+def statistics(X, weights=None):
     """Return mean, deviation, least and greatest of each column, each rounded once (or twice)."""
+    weights = [Fraction(1)] * len(X) if weights is None else [Fraction(float(w)) for w in weights]
+    total = sum(weights)
     columns = [[Fraction(float(number)) for number in column] for column in np.asarray(X).T]
-    means = [sum(column) / len(column) for column in columns]
+    means = [_dot(weights, column) / total for column in columns]
     variances = [
-        sum((number - mean) ** 2 for number in column) / len(column)
+        _dot(weights, [(number - mean) ** 2 for number in column]) / total
         for column, mean in zip(columns, means, strict=True)
     ]
     return (
@@ -19,3 +21,7 @@ def statistics(X):
         np.array([float(min(column)) for column in columns]),
         np.array([float(max(column)) for column in columns]),
     )
+
+
+def _dot(weights, column):
+    return sum(weight * number for weight, number in zip(weights, column, strict=True))

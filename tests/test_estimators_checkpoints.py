@@ -104,6 +104,8 @@ SETTINGS = {
     "balanced": {"class_weight": "balanced", "solver": "gd", "hidden_layer_sizes": []},
     "rule": {"solver": fm.rules.Adam(beta2=0.9)},
     "loss": {"loss": fm.losses.binary_cross_entropy(label_smoothing=0.1), "n_jobs": 1},
+    "scaling": {"scaling": "standard", "early_stopping": True},
+    "scaling-lbfgs": {"scaling": "minmax", "solver": "lbfgs"},
     "one-batch": {"batch_size": 1, "max_iter": 5},
 }  # fmt: skip
 

@@ -63,8 +63,9 @@ CHANGES = {
     "activation": "tanh", "alpha": 0.5, "batch_size": 17, "beta_1": 0.5, "beta_2": 0.5,
     "class_weight": {"no": 2.5}, "dropout": 0.25, "early_stopping": True, "epsilon": 0.001,
     "learning_rate": "adaptive", "learning_rate_init": 0.25, "max_fun": 10, "momentum": 0.5,
-    "n_iter_no_change": 5, "nesterovs_momentum": False, "power_t": 0.25, "scoring": "accuracy",
-    "shuffle": False, "solver": "sgd", "tol": 0.25, "validation_fraction": 0.25,
+    "n_iter_no_change": 5, "nesterovs_momentum": False, "power_t": 0.25, "scaling": "standard",
+    "scoring": "accuracy", "shuffle": False, "solver": "sgd", "tol": 0.25,
+    "validation_fraction": 0.25,
 }  # fmt: skip
 
 

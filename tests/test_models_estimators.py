@@ -97,10 +97,13 @@ PARAMETERS = [
     {"loss": fm.losses.binary_cross_entropy(0.1)},
     {"warm_start": "optimizer"},
     {"random_state": np.random.RandomState(5)},
+    {"scaling": "standard"},
+    {"scaling": "minmax", "solver": "lbfgs"},
 ]
 REGRESSORS = [
     {"loss": fm.losses.huber(0.3)},
     {"loss": "poisson"},
+    {"scaling": "standard"},
     {"loss": "squared_error", "early_stopping": True, "scoring": "r2"},
 ]
 

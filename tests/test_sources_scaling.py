@@ -48,10 +48,10 @@ def require_equal(found, other):
         assert same_bits(getattr(found, name), getattr(other, name)), name
 
 
-def require_near(found, X, spread=None):
+def require_near(found, X, weights=None):
     """Raise AssertionError where statistics are not the twin's, to rounding."""
-    mean, deviation, least, greatest = naive_statistics.statistics(X)
-    spread = greatest - least if spread is None else spread
+    mean, deviation, least, greatest = naive_statistics.statistics(X, weights)
+    spread = greatest - least
     assert found.n == len(X)
     assert (abs(found.mean - mean) <= EPS * (abs(mean) + 16 * spread)).all()
     assert (abs(found.deviation - deviation) <= 32 * EPS * spread + 1e-160).all()
@@ -108,6 +108,37 @@ def test_statistics_of_any_table(X, n_numbers):
     with pytest.MonkeyPatch.context() as patch:
         few_numbers(patch, n_numbers)
         require_near(fm.sources.statistics(X), X)
+
+
+@given(TABLES, st.integers(1, 50), st.data())
+def test_weights(X, n_numbers, data):
+    weight = st.one_of(st.just(0.0), st.floats(1e-9, 1e9), st.integers(1, 3).map(float))
+    weights = data.draw(of_numpy.arrays(np.float64, len(X), elements=weight))
+    weights[data.draw(st.integers(0, len(X) - 1))] = 1.0
+    with pytest.MonkeyPatch.context() as patch:
+        few_numbers(patch, n_numbers)
+        found = fm.sources.statistics(X, weights)
+        counted = weights > 0
+        require_near(found, X[counted], weights[counted])
+        require_equal(fm.sources.statistics(X[counted], weights[counted]), found)
+        require_equal(fm.sources.statistics(X, 2.0**-500 * weights), found)
+        require_equal(fm.sources.statistics(sp.csr_array(X), weights), found)
+        equal = fm.sources.statistics(X, np.full(len(X), 1.0))
+        require_near(equal, X)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([1, 2], r"sample_weight has shape \(2,\), expected \(3,\)"),
+        ([1, -1, 2], "sample_weight must be 0 or more"),
+        ([0, 0, 0], "sample_weight must not be all zero"),
+        ([1, np.nan, 0], r"sample_weight must be finite; sample_weight\[1\]"),
+    ],
+)
+def test_wrong_weights(weights, message):
+    with pytest.raises(ValueError, match=message):
+        fm.sources.statistics(np.zeros((3, 2)), weights)
 
 
 @given(TABLES, st.integers(-30, 30))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import abstractmethod
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,6 +25,7 @@ from fastmlp.estimators.model import Fitted
 from fastmlp.estimators.parameters import architecture, initial, widths_of
 from fastmlp.estimators.problem import NON_FINITE, Course, Problem
 from fastmlp.estimators.rules import is_stochastic
+from fastmlp.estimators.scaling import Scaling
 from fastmlp.estimators.tasks import CallbackSupportMixin, Tasks
 from fastmlp.losses import Loss
 from fastmlp.solvers import checkpoints
@@ -61,6 +63,7 @@ class BaseMLP(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transformer
     validation_fraction: float
     dropout: Any
     scoring: Any
+    scaling: str | None
     n_jobs: int | None
     loss: str | Loss
 
@@ -217,6 +220,13 @@ class BaseMLP(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transformer
         rows, validation_set = held_out.resolve(
             self, network, X, y, targets, weights, validation_data, random_state, incremental
         )
+        if is_new:
+            kind = self.scaling
+            self.scaling_ = None if kind is None else Scaling.learnt(kind, X, weights, rows)
+        if self.scaling_ is not None:
+            X = self.scaling_.of(X)
+            if validation_set is not None:
+                validation_set = replace(validation_set, X=self.scaling_.of(validation_set.X))
         problem = Problem(network, X, targets, weights, alpha, rows, validation_set)
         course = Course() if is_new else self._course.copy()
         course.begin(validation_set is not None, self._stops_early())

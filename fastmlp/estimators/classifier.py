@@ -101,6 +101,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         What scores validation samples: the name of a scikit-learn scorer or a function of
         (estimator, X, y) and, if it takes that, sample_weight, greater being better; "loss": the
         negative loss; None: the accuracy.
+    scaling : {"standard", "minmax"} or None, default=None
+        Whether the network sees each feature at mean 0 and deviation 1, or in [0, 1]. Learnt from
+        the samples trained on, with their weights, in one pass; with `warm_start` and `partial_fit`
+        in the first call. X is given as it is, to all methods.
     callbacks : callable, object or list, default=None
         Told of each epoch or iteration: `fastmlp.callbacks`, or functions of the solver's state, in
         which ``estimator`` is a copy of this one as fitted so far, valid during the call.
@@ -127,6 +131,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     validation_loss_curve_, validation_scores_ : list of float or None
         Of each epoch, where there is something to validate on. The loss is without the penalty.
     best_validation_score_ : float or None
+    scaling_ : object or None
+        Its `shift` and `factor` (n_features_in_,): the network sees ``(X - shift) * factor``.
     n_iter_ : int
         Epochs or iterations of the last fit.
     t_ : int
@@ -193,6 +199,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         dropout: Any = 0.0,
         class_weight: Any = None,
         scoring: Any = None,
+        scaling: str | None = None,
         callbacks: Any = None,
         n_jobs: int | None = None,
     ) -> None:
@@ -223,6 +230,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.dropout = dropout
         self.class_weight = class_weight
         self.scoring = scoring
+        self.scaling = scaling
         self.callbacks = callbacks
         self.n_jobs = n_jobs
 

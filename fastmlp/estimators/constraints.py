@@ -10,6 +10,7 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from fastmlp.estimators.parameters import ACTIVATIONS
 from fastmlp.estimators.rules import NAMES
+from fastmlp.estimators.scaling import KINDS
 from fastmlp.solvers.rules import Rule
 
 # Those that X is computed with; others are converted to the first.
@@ -44,6 +45,7 @@ CONSTRAINTS: dict[str, Any] = {
     "max_fun": [Interval(Integral, 1, None, closed="left")],
     "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
     "scoring": [str, callable, None],
+    "scaling": [StrOptions({*KINDS}), None],
     "callbacks": "no_validation",
     "n_jobs": [Integral, None],
 }

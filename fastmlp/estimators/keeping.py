@@ -101,6 +101,8 @@ class Keeping:
             "random_state": of_state(self._given),
             "w": digest(w),
         }
+        if estimator.scaling_ is not None:  # other data may come to the same numbers
+            words["scaling of X"] = shown(list(estimator.scaling_.tree().values()))
         labels = getattr(estimator, "_labels", None)
         if labels is not None:
             words["classes of y"] = _brief(shown(labels.classes.tolist()))

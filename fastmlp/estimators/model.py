@@ -11,9 +11,10 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fastmlp import predictor, threads, validation
+from fastmlp import predictor, sparse, threads, validation
 from fastmlp.estimators.parameters import Views, up_to
 from fastmlp.estimators.problem import Course
+from fastmlp.estimators.scaling import Scaling
 from fastmlp.network import Network
 
 
@@ -29,6 +30,7 @@ class Fitted(BaseEstimator):
     n_jobs: int | None
     n_features_in_: int
     network_: Network
+    scaling_: Scaling | None
     _course: Course
     _parameters: np.ndarray
 
@@ -102,7 +104,7 @@ class Fitted(BaseEstimator):
     def _outputs(self, X: Any, fitted: dict[str, Any]) -> np.ndarray:
         """Return the network's outputs (n_samples, n_outputs) for X as users give it."""
         network = fitted["network_"]
-        X = self._checked_features(X, network)
+        X = _scaled(self._checked_features(X, network), fitted)
         with threads.limited(self.n_jobs):
             return predictor.predict(network, fitted["_parameters"], X)
 
@@ -152,7 +154,7 @@ class Fitted(BaseEstimator):
             Where there is no such layer.
         """
         fitted = self._now()
-        X = self._checked_features(X, fitted["network_"])
+        X = _scaled(self._checked_features(X, fitted["network_"]), fitted)
         network, w = up_to(fitted["network_"], layer), fitted["_parameters"]
         with threads.limited(self.n_jobs):
             return predictor.predict(network, w[: network.n_params], X)
@@ -172,6 +174,7 @@ class Fitted(BaseEstimator):
         """
         check_is_fitted(self)
         X, y = self._validated(X, y, incremental=True, reset=False)
+        X = _scaled(sparse.by_rows(X), self.__dict__)
         with threads.limited(self.n_jobs):
             targets = self._encoded(y, self.network_.dtype)
             gradients: np.ndarray = self.network_.sample_gradients(self.parameters_, X, targets)
@@ -188,3 +191,9 @@ class Fitted(BaseEstimator):
     @abstractmethod
     def _decoded(self, outputs: np.ndarray, fitted: dict[str, Any]) -> Any:
         """Return what outputs (n_samples, n_outputs) predict, by the attributes of their fit."""
+
+
+def _scaled(X: Any, fitted: dict[str, Any]) -> Any:
+    """Return checked features as the network of a fit sees them."""
+    scaling: Scaling | None = fitted["scaling_"]
+    return X if scaling is None else scaling.of_few(X)

@@ -14,6 +14,7 @@ from fastmlp.estimators.classifier import MLPClassifier
 from fastmlp.estimators.labels import Labels
 from fastmlp.estimators.problem import Course
 from fastmlp.estimators.regressor import MLPRegressor
+from fastmlp.estimators.scaling import Scaling
 from fastmlp.estimators.stochastic import Optimizer
 from fastmlp.files import FormatError
 from fastmlp.losses import Loss
@@ -71,6 +72,10 @@ def back(tree: dict[str, Any], loss: Loss | None = None) -> BaseMLP:
     course.load(tree["course"])
     estimator.__dict__.update(estimator._fitted_at(parameters, course, network))
     estimator.n_features_in_ = network.widths[0]
+    scaling = tree.get("scaling")  # files of early versions have none
+    estimator.scaling_ = (
+        None if scaling is None else Scaling.back(scaling, estimator.n_features_in_)
+    )
     if chosen is MLPClassifier:
         labels = _labels(tree["labels"], network)
         estimator._labels, estimator.classes_ = labels, labels.classes

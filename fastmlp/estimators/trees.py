@@ -54,7 +54,7 @@ def of(estimator: Any, optimizer: bool = True) -> tuple[dict[str, Any], list[str
             state = optimizer_tree(estimator._optimizer)
         except TypeError:
             left_out.append("the optimizer's state")
-    labels = getattr(estimator, "_labels", None)
+    labels, scaling = getattr(estimator, "_labels", None), estimator.scaling_
     names = getattr(estimator, "feature_names_in_", None)
     tree = {
         "kind": KIND,
@@ -63,6 +63,7 @@ def of(estimator: Any, optimizer: bool = True) -> tuple[dict[str, Any], list[str
         "network": descriptions.of(estimator.network_),
         "parameters": estimator._parameters,
         "course": estimator._course.tree(),
+        "scaling": None if scaling is None else scaling.tree(),
         "labels": None if labels is None else _labels_tree(labels),
         "feature_names_in": None if names is None else strings_or_numbers(names),
         "optimizer": state,
