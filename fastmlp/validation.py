@@ -210,7 +210,7 @@ def features(net: Network, X: Any) -> sparse.Features:
         _check_stored_finite("X", array, net.dtype)
     elif isinstance(array, Source):
         array.require_finite(net.dtype)
-        return array if array.array is None else array.array
+        return array if array.in_memory is None else array.in_memory
     else:
         require_finite("X", array, net.dtype)
     return array

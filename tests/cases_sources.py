@@ -1,5 +1,7 @@
 """Sources made of arrays, for tests."""
 
+import threading
+
 import numpy as np
 
 from fastmlp.sources import Source
@@ -19,3 +21,19 @@ class Stored(Source):
         assert out.shape == (len(np.r_[rows]), self.shape[1])
         self.n_read += len(out)
         out[...] = self.array[rows]
+
+
+class Rows(Source):
+    """The rows of an array, read by a class of a user's own, which can fail."""
+
+    def __init__(self, X, has_random_access=True):
+        self.X, self.has_random_access = X, has_random_access
+        self.shape, self.dtype = X.shape, X.dtype
+        self.threads, self.n_read, self.fails_at = set(), 0, None
+
+    def read(self, rows, out):
+        self.n_read += 1
+        if self.n_read == self.fails_at:
+            raise OSError("the disk is gone")
+        self.threads.add(threading.current_thread().name)
+        out[...] = self.X[rows]

@@ -1,6 +1,5 @@
 """Training on sources: the same bits as in memory, read ahead by a thread, errors and all."""
 
-import threading
 import time
 from itertools import pairwise
 
@@ -11,6 +10,7 @@ import fastmlp as fm
 from cases import problem, same_bits
 from cases_interrupts import Lines, one_of_each, traced
 from cases_runs import exit_code_of_a_fork
+from cases_sources import Rows
 from fastmlp import workspace
 from fastmlp.solvers import samples, trainers
 from fastmlp.solvers.orders import BUFFER_RUNS, BufferedOrder
@@ -20,22 +20,6 @@ N = 131
 NET = fm.Network([5, 9, 3], hidden="tanh", output="softmax")
 W, X, Y = problem(NET, N, np.random.default_rng(0))
 WEIGHTS = np.random.default_rng(1).random(N) + 0.1
-
-
-class Rows(fm.sources.Source):
-    """A user's own class."""
-
-    def __init__(self, X, has_random_access=True):
-        self.X, self.has_random_access = X, has_random_access
-        self.shape, self.dtype = X.shape, X.dtype
-        self.threads, self.n_read, self.fails_at = set(), 0, None
-
-    def read(self, rows, out):
-        self.n_read += 1
-        if self.n_read == self.fails_at:
-            raise OSError("the disk is gone")
-        self.threads.add(threading.current_thread().name)
-        out[...] = self.X[rows]
 
 
 @pytest.fixture(params=["large buffers", "small buffers"])

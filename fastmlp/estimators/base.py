@@ -18,7 +18,7 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from fastmlp import sparse, threads, validation
-from fastmlp.estimators import full_batch, held_out, stochastic
+from fastmlp.estimators import full_batch, given, held_out, stochastic
 from fastmlp.estimators.constraints import CONSTRAINTS, FLOATS
 from fastmlp.estimators.keeping import Keeping
 from fastmlp.estimators.model import Fitted
@@ -30,6 +30,7 @@ from fastmlp.estimators.tasks import CallbackSupportMixin, Tasks
 from fastmlp.losses import Loss
 from fastmlp.solvers import checkpoints
 from fastmlp.solvers.rules import Rule
+from fastmlp.sources.base import Source
 from fastmlp.validation import all_finite
 
 
@@ -210,8 +211,8 @@ class BaseMLP(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transformer
         X, y = self._validated(X, y, incremental, is_new)
         earlier = None if is_new else self.network_
         widths = (X.shape[1], *hidden_widths, self._n_outputs(y))
-        network = architecture(self, widths, X.dtype, earlier)
-        X = sparse.by_rows(X)
+        network = architecture(self, widths, given.dtype_of(X), earlier)
+        X = validation.features(network, X) if isinstance(X, Source) else sparse.by_rows(X)
         targets = validation.truth(network, self._encoded(y, network.dtype), X.shape[0])
         random_state = check_random_state(self.random_state)
         w = initial(network, self.activation, random_state) if is_new else self.parameters_
@@ -276,10 +277,13 @@ class BaseMLP(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transformer
 
     def _validated(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
         """Return X and y as scikit-learn's checks give them."""
-        X, y = validate_data(
-            self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=FLOATS,
-            reset=reset, **self._y_checks,
-        )  # fmt: skip
+        if isinstance(X, Source):
+            X, y = given.with_targets(self, X, y, reset, **self._y_checks)
+        else:
+            X, y = validate_data(
+                self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=FLOATS,
+                reset=reset, **self._y_checks,
+            )  # fmt: skip
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         return X, y

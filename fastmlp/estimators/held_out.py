@@ -12,8 +12,11 @@ from sklearn.utils.validation import _check_sample_weight, check_consistent_leng
 
 from fastmlp import sparse
 from fastmlp.estimators.constraints import FLOATS
+from fastmlp.estimators.given import checked
 from fastmlp.estimators.labels import as_dense
 from fastmlp.estimators.problem import Course, Score, Validation
+from fastmlp.sources.base import Source
+from fastmlp.validation import features
 
 if TYPE_CHECKING:
     from fastmlp.network import Network
@@ -85,7 +88,12 @@ def _given(
         raise ValueError("X_val is provided, but y_val was not provided.")
     if X_val is None:
         raise ValueError("y_val is provided, but X_val was not provided.")
-    X_val = validate_data(estimator, X_val, accept_sparse=["csr", "csc"], reset=False, dtype=FLOATS)
+    if isinstance(X_val, Source):
+        X_val = features(network, checked(estimator, X_val, reset=False))
+    else:
+        X_val = validate_data(
+            estimator, X_val, accept_sparse=["csr", "csc"], reset=False, dtype=FLOATS
+        )
     y_val = estimator._checked_validation_targets(y_val)
     check_consistent_length(X_val, y_val)
     if sample_weight is not None:

@@ -12,10 +12,12 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastmlp import predictor, sparse, threads, validation
+from fastmlp.estimators import given
 from fastmlp.estimators.parameters import Views, up_to
 from fastmlp.estimators.problem import Course
 from fastmlp.estimators.scaling import Scaling
 from fastmlp.network import Network
+from fastmlp.sources.base import Source
 
 
 class Fitted(BaseEstimator):
@@ -116,6 +118,8 @@ class Fitted(BaseEstimator):
             with np.errstate(over="ignore", invalid="ignore"):
                 if fits and math.isfinite(X.sum()):
                     return X
+        if isinstance(X, Source):
+            return validation.features(network, given.checked(self, X, reset=False))
         X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         return validation.features(network, X)
 

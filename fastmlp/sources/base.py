@@ -38,7 +38,7 @@ class Source(ABC):
         Rows that were left out, as something is missing in them.
     memory_limit : int
         The most bytes for rows and buffers.
-    array : ndarray of shape (n_rows, n_columns) or None
+    in_memory : ndarray of shape (n_rows, n_columns) or None
         All rows, where they are in memory.
 
     Examples
@@ -64,7 +64,7 @@ class Source(ABC):
     y: np.ndarray | None = None
     n_dropped: int = 0
     memory_limit: int = MEMORY_LIMIT
-    array: np.ndarray | None = None
+    in_memory: np.ndarray | None = None
 
     @abstractmethod
     def read(self, rows: Rows, out: np.ndarray) -> None:

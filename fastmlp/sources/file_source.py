@@ -47,13 +47,13 @@ class FileSource(Source):
         self.shape = table.n_rows - self.n_dropped, table.width
         if self.shape[0] == 0:
             raise ValueError(f"{name} has no rows" + (" without NaN" if self.n_dropped else ""))
-        self.array: np.ndarray | None = None
+        self.in_memory: np.ndarray | None = None
         if kept is not None:
             table.close()
-            self.array = np.delete(kept, self._dropped, axis=0) if self.n_dropped else kept
+            self.in_memory = np.delete(kept, self._dropped, axis=0) if self.n_dropped else kept
             self._dropped = self._dropped[:0]
             columns = np.arange(table.width)
-            self._table = ArrayTable(self.array, name, columns)
+            self._table = ArrayTable(self.in_memory, name, columns)
         self.has_random_access = self._table.has_random_access
         taken = (0 if self.y is None else self.y.nbytes) + self._dropped.nbytes
         if kept is None and taken + BUFFER_BYTES > memory_limit:
@@ -70,7 +70,7 @@ class FileSource(Source):
         parts = [self._name, f"{self.shape[0]} rows", f"{self.shape[1]} columns", str(self.dtype)]
         if self.n_dropped:
             parts.append(f"{self.n_dropped} rows dropped")
-        return f"<{', '.join(parts)}{'' if self.array is None else ', in memory'}>"
+        return f"<{', '.join(parts)}{'' if self.in_memory is None else ', in memory'}>"
 
     def read(self, rows: Rows, out: np.ndarray) -> None:
         """Write rows into a buffer, converted to its dtype."""
