@@ -70,6 +70,15 @@ class ColumnarReader(Reader):
             )
         return np.result_type(*dtypes)
 
+    def _set_blocks(self, n_rows: Sequence[int], block_bytes: int) -> None:
+        """Cut groups of `n_rows` rows each where they take more than `block_bytes`."""
+        self._most_rows = max(1, block_bytes // (self.width * self.dtype.itemsize))
+        self._blocks: list[tuple[int, int, int]] = []  # group, and rows in it: from, to
+        for group, n in enumerate(n_rows):
+            for start in range(0, n, self._most_rows):
+                self._blocks.append((group, start, min(start + self._most_rows, n)))
+        self.ends = np.cumsum([stop - start for _, start, stop in self._blocks], dtype=np.int64)
+
     def _value_type(self, kind: Any) -> Any:
         return kind.value_type if self._pa.types.is_dictionary(kind) else kind
 
@@ -180,15 +189,8 @@ class ParquetReader(ColumnarReader):
                 raise ValueError(f"{self.path} has more than one column {names[i]!r}")
         metadata = self._file.metadata
         self.dtype = self._common_dtype(self._may_miss())
-
-        row_bytes = self.width * self.dtype.itemsize
-        self._n_rows = max(1, block_bytes // row_bytes)
-        self._blocks: list[tuple[int, int, int]] = []  # row group, and rows in it: from, to
-        for group in range(metadata.num_row_groups):
-            n = metadata.row_group(group).num_rows
-            for start in range(0, n, self._n_rows):
-                self._blocks.append((group, start, min(start + self._n_rows, n)))
-        self.ends = np.cumsum([stop - start for _, start, stop in self._blocks], dtype=np.int64)
+        groups = range(metadata.num_row_groups)
+        self._set_blocks([metadata.row_group(group).num_rows for group in groups], block_bytes)
         self._stream: _Stream | None = None
         self._check_unchanged()
 
@@ -217,7 +219,7 @@ class ParquetReader(ColumnarReader):
             stream = self._stream
             if stream is None or stream.key != (group, names) or stream.position > start:
                 batches = self._file.iter_batches(
-                    min(self._n_rows, _BATCH_ROWS), row_groups=[group], columns=names
+                    min(self._most_rows, _BATCH_ROWS), row_groups=[group], columns=names
                 )
                 self._stream = stream = _Stream((group, names), batches)
             for _ in stream.take(start - stream.position):
@@ -248,7 +250,9 @@ class _Stream:
 
 
 class ArrowReader(ColumnarReader):
-    """An Arrow IPC file (not a stream), or Feather, version 2. A block is a record batch.
+    """An Arrow IPC file (not a stream), or Feather, version 2.
+
+    A block is a record batch, or a part of one.
 
     Parameters
     ----------
@@ -258,6 +262,9 @@ class ArrowReader(ColumnarReader):
         The column of targets: its name, or its number, negative from the end. Strings are labels.
     columns : list of str or int, optional
         X's columns, of numbers or truth values. Default: all but the target.
+    block_bytes : int
+        What X takes in a block, at most; a batch is in memory as a whole, while a part of it is
+        read.
 
     Notes
     -----
@@ -269,6 +276,8 @@ class ArrowReader(ColumnarReader):
         path: str | os.PathLike[str],
         target: Column | None = None,
         columns: Sequence[Column] | None = None,
+        *,
+        block_bytes: int = MAX_BLOCK_BYTES,
     ) -> None:
         super().__init__(path, "Arrow")
         self._ipc = dependency("pyarrow.ipc", "Arrow", "arrow")
@@ -279,31 +288,29 @@ class ArrowReader(ColumnarReader):
             raise ValueError(f"{self.path} is not an Arrow IPC file: {error}") from error
         self._choose(schema, target, columns)
         self._readers: dict[tuple[int, ...], Any] = {}
-        self._scan()
+        self._last: tuple[object, Any] = None, None  # which batch was read last, and it
+        self._set_blocks(self._scan(), block_bytes)
         self._check_unchanged()
 
-    def _scan(self) -> None:
-        """Count the rows, and what is missing among integers: a dtype that holds NaN depends."""
+    def _scan(self) -> list[int]:
+        """Return how many rows batches have; find the dtype, which hangs on what integers miss."""
         types = self._pa.types
         whole = [i for i in self._chosen if not types.is_floating(self._schema.types[i])]
         wanted = whole or self._chosen[:1]
         missing = dict.fromkeys(self._chosen, False)
-        ends = [0]
-        self._batches = []  # those with rows
+        n_rows: list[int] = []
         for number in range(self._reader(wanted).num_record_batches):
             try:
                 batch = self._reader(wanted).get_batch(number)
             except (OSError, ValueError) as error:
                 raise ValueError(
-                    f"{self.path}, rows from {ends[-1]} on: cannot be read: {error}"
+                    f"{self.path}, rows from {sum(n_rows)} on: cannot be read: {error}"
                 ) from error
             for i, array in zip(sorted(wanted), batch.columns, strict=True):
                 missing[i] = missing[i] or array.null_count > 0
-            if batch.num_rows:
-                self._batches.append(number)
-                ends.append(ends[-1] + batch.num_rows)
-        self.ends = np.array(ends[1:], np.int64)
+            n_rows.append(batch.num_rows)
         self.dtype = self._common_dtype(list(missing.values()))
+        return n_rows
 
     def _reader(self, wanted: list[int]) -> Any:
         """Return a reader of some columns, in the file's order."""
@@ -314,6 +321,11 @@ class ArrowReader(ColumnarReader):
         return self._readers[key]
 
     def _columns(self, block: int, wanted: list[int]) -> list[Any]:
-        batch = self._reader(wanted).get_batch(self._batches[block])
+        number, start, stop = self._blocks[block]
+        key = number, tuple(wanted)
+        if self._last[0] != key:
+            self._last = None, None  # lets go of one batch before the next
+            self._last = key, self._reader(wanted).get_batch(number)
+        batch = self._last[1].slice(start, stop - start)
         places = {i: place for place, i in enumerate(sorted(wanted))}
         return [batch.column(places[i]) for i in wanted]
