@@ -16,6 +16,7 @@ from fastmlp.sources.reader import MAX_BLOCK_BYTES, Block, Reader, dependency
 # What pandas calls the columns of an index without a name, which are not part of the table.
 _INDEX = re.compile(r"__index_level_\d+__")
 _BATCH_ROWS = 2**16
+# Of each column: else a whole row group is read before its first rows are there.
 _BUFFER_BYTES = 2**16
 
 
@@ -179,7 +180,7 @@ class ParquetReader(ColumnarReader):
         parquet = dependency("pyarrow.parquet", "Parquet", "arrow")
         source = self._resources.enter_context(self._pa.OSFile(os.fspath(self.path)))
         try:
-            self._file = parquet.ParquetFile(source, buffer_size=_BUFFER_BYTES)
+            self._file = parquet.ParquetFile(source, buffer_size=_BUFFER_BYTES, pre_buffer=False)
         except (OSError, ValueError) as error:
             raise ValueError(f"{self.path} is not a Parquet file: {error}") from error
         self._choose(self._file.schema_arrow, target, columns)

@@ -44,9 +44,8 @@ def resolve(
     if columns is None:
         chosen = [j for j in range(width) if j != target_at]
         if not chosen:
-            raise ValueError(
-                f"{path} has no columns beside the target, {_called(names, width - 1)}"
-            )
+            beside = "" if target_at is None else f" beside the target, {_called(names, target_at)}"
+            raise ValueError(f"{path} has no columns{beside}")
         return chosen, target_at
     if isinstance(columns, str) or not isinstance(columns, Sequence):
         raise TypeError(f"columns must be a list of names or numbers; got {columns!r}")

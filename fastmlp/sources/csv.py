@@ -109,8 +109,10 @@ class CsvReader(TextReader):
         self._runs = self._plan()
         self._labels = target_dtype != "float64"
         if target_dtype is None and self.has_target and len(self.ends):
-            labels = self._targets_of(self._table(0, "target"))
-            self._labels = labels is not None and not all(map(self._is_missing_or_number, labels))
+            labels = self._read_targets(0)
+            self._labels = labels is not None and not all(
+                label == "" or _is_number(label) for label in labels.tolist()
+            )
         self._check_unchanged()
 
     def _read(self, block: int) -> Block:
@@ -165,7 +167,7 @@ class CsvReader(TextReader):
         return bool(words)
 
     def _is_missing_or_number(self, field: str) -> bool:
-        return field == "" or field in self._missing or _is_number(field)
+        return field in self._missing or _is_number(field)
 
     def _plan(self) -> list[_Run]:
         """Return how to read the file's columns, in order."""
@@ -236,7 +238,7 @@ class CsvReader(TextReader):
 
     def _fields(self, line: str) -> list[str]:
         fields: list[str] = np.loadtxt(
-            [line], str, comments=None, delimiter=self._delimiter, ndmin=2, quotechar=QUOTE
+            [line], object, comments=None, delimiter=self._delimiter, ndmin=2, quotechar=QUOTE
         )[0].tolist()
         return fields
 
@@ -252,8 +254,10 @@ class CsvReader(TextReader):
                 name = repr(self._names[j]) if self._names else str(j)
                 hint = "; for labels, pass target_dtype='str'" if j == self._target else ""
                 return f"{_shown(fields[j])} in column {name} is not a number{hint}"
-        # A quote that is not closed goes on in the line after.
-        return "" if len(self._parse([line, line], role, True)) == 2 else "has an unclosed quote"
+        with contextlib.suppress(ValueError):
+            if len(self._parse([line, line], role, True)) == 2:
+                return ""
+        return "has an unclosed quote"  # it goes on in the line after
 
 
 def _delimiter(delimiter: str | None, line: str) -> str | None:
