@@ -74,6 +74,7 @@ def test_regressors(options):
 @pytest.mark.parametrize("limit", ["1 GB", 4000])
 def test_files(extension, limit, tmp_path, monkeypatch):
     monkeypatch.setattr(file_source, "BUFFER_BYTES", 1000)
+    monkeypatch.setattr(file_source, "shuffle_bytes", lambda table: 0)
     path, options = cases_tables.write(tmp_path, extension, X, WORDS)
     source = fm.sources.open(path, memory_limit=limit, **options)
     assert (source.in_memory is not None) == (limit == "1 GB")

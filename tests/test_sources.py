@@ -43,6 +43,7 @@ def streams(request, monkeypatch):
     """Whether rows that are decoded in blocks are read again and again, few kept."""
     if request.param:
         monkeypatch.setattr(file_source, "BUFFER_BYTES", 1000)
+        monkeypatch.setattr(file_source, "shuffle_bytes", lambda table: 0)
     return request.param
 
 
@@ -288,6 +289,7 @@ def test_rows_between_those_dropped(dropped, data, tmp_path_factory):
 @pytest.mark.parametrize("extension", ["npy", "csv", "parquet"])
 def test_a_file_that_changes(extension, tmp_path, monkeypatch):
     monkeypatch.setattr(file_source, "BUFFER_BYTES", 1000)
+    monkeypatch.setattr(file_source, "shuffle_bytes", lambda table: 0)
     path, options = write(tmp_path, extension, numbers())
     source = opened(path, True, **options)
     content = path.read_bytes()

@@ -9,15 +9,13 @@ import numpy as np
 from fastmlp import validation
 from fastmlp.files import FormatError
 from fastmlp.kernels.shuffle import N_KEYS, permute, shuffle
+from fastmlp.sources.base import BUFFER_RUNS, RUN_NUMBERS
 
 KINDS = ("shuffled", "replacement", "sequential", "buffered")
 SKIPPED_AT_ONCE = 2**16
 MT19937_SIZE, PHILOX_SIZE = 624, 4  # of their buffers
 # Up to here a permutation is drawn at once; beyond, one is computed piece by piece in no memory.
 LONGEST_PERMUTATION = 2**16
-# Of "buffered": consecutive rows of so many numbers are read together, and so many such runs are
-# shuffled together: 1 and 32 MiB of float32.
-RUN_NUMBERS, BUFFER_RUNS = 2**18, 32
 
 
 class Order:

@@ -11,6 +11,9 @@ import numpy as np
 # Which rows: consecutive ones, or some in any order.
 Rows: TypeAlias = slice | np.ndarray
 MEMORY_LIMIT = 2**30
+# Without random access, consecutive rows of so many numbers are read together in a shuffled order,
+# and so many such runs are shuffled together: 1 and 32 MiB of float32.
+RUN_NUMBERS, BUFFER_RUNS = 2**18, 32
 CHECKED_NUMBERS = 2**20
 
 

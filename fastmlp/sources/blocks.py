@@ -25,6 +25,8 @@ class BlockTable(Table):
 
     Attributes
     ----------
+    most_rows : int
+        Of a block.
     kept_bytes : int
         The most memory for blocks that are kept; the one in use is there besides.
     """
@@ -49,6 +51,7 @@ class BlockTable(Table):
         self._starts = np.cumsum([0, *np.concatenate(sizes)])
         self._first_rows = np.cumsum([0, *(int(size.sum()) for size in sizes)])
         self.n_rows = int(self._starts[-1])
+        self.most_rows = int(np.diff(self._starts).max(initial=0))
         self.kept_bytes = 0
         self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
 

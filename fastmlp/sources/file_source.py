@@ -9,13 +9,25 @@ from typing import Any, Self
 import numpy as np
 
 from fastmlp.sources.arrays import ArrayTable
-from fastmlp.sources.base import Rows, Source
+from fastmlp.sources.base import BUFFER_RUNS, RUN_NUMBERS, Rows, Source
 from fastmlp.sources.blocks import BlockTable
 from fastmlp.sources.scan import scan
 from fastmlp.sources.tables import Table
 
-# What a shuffle buffer and those for two runs of rows take at most, roughly.
-BUFFER_BYTES = 96 * 2**20
+# What those who read take at most for buffers, roughly.
+BUFFER_BYTES = 2**25
+# Of a block that is read for a run of rows at its border; larger ones are read for several.
+BORDER_BYTES = 2**21
+
+
+def shuffle_bytes(table: Table) -> int:
+    """Return what the blocks take that runs of rows are in which are shuffled together."""
+    if not isinstance(table, BlockTable):
+        return 0
+    of_a_run = RUN_NUMBERS * table.dtype.itemsize
+    at_borders = 2 * min(table.most_rows * table.width * table.dtype.itemsize, BORDER_BYTES)
+    all_rows = table.n_rows * table.width * table.dtype.itemsize
+    return min(BUFFER_RUNS * (of_a_run + at_borders), all_rows)
 
 
 class FileSource(Source):
@@ -56,13 +68,14 @@ class FileSource(Source):
             self._table = ArrayTable(self.in_memory, name, columns)
         self.has_random_access = self._table.has_random_access
         taken = (0 if self.y is None else self.y.nbytes) + self._dropped.nbytes
-        if kept is None and taken + BUFFER_BYTES > memory_limit:
+        buffers = BUFFER_BYTES + shuffle_bytes(self._table)
+        if kept is None and taken + buffers > memory_limit:
             raise ValueError(
                 f"memory_limit={memory_limit} is too low for {name}: its {self.shape[0]} targets "
-                f"take {taken} bytes and buffers {BUFFER_BYTES}"
+                f"take {taken} bytes and buffers {buffers}"
             )
         if isinstance(self._table, BlockTable):
-            self._table.kept_bytes = memory_limit - taken - BUFFER_BYTES // 2
+            self._table.kept_bytes = memory_limit - taken - BUFFER_BYTES
         # The number of rows dropped before each that is there: see `_stored`.
         self._shifts = self._dropped - np.arange(len(self._dropped))
 
