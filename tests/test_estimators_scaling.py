@@ -4,6 +4,7 @@ import copy
 import inspect
 import pickle
 import warnings
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -297,15 +298,41 @@ def test_gradients_of_samples_and_hidden_layers(kind):
     assert same_bits(model.predict_log_proba(X[:1]), plain.predict_log_proba(seen[:1]))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_many_rows_are_scaled_in_blocks(kind, monkeypatch):
-    model = classifier(scaling=kind).fit(X, Y)
-    expected = model.predict_proba(X)
-    gradients = model.sample_gradients(X, Y)
+def as_many_rows(monkeypatch):
+    """Have few rows scaled as many are: block by block, as they are read."""
+    monkeypatch.setattr("fastmlp.estimators.scaling.FEW_NUMBERS", -1)
     monkeypatch.setattr(scaling, "BLOCK_NUMBERS", 20)
-    monkeypatch.setattr("fastmlp.estimators.scaling.BLOCK_NUMBERS", 20)
-    assert same_bits(model.predict_proba(X), expected)
-    assert same_bits(model.sample_gradients(X, Y), gradients)
+
+
+@pytest.mark.parametrize(
+    ("solver", "validates"),
+    [
+        *product(["adam", "sgd", "rprop"], ["", "X_val", "early stopping"]),
+        *product(["lbfgs", "cg"], ["", "X_val"]),
+    ],
+)
+def test_many_rows_are_scaled_as_they_are_read(solver, validates, monkeypatch):
+    given = {"X_val": X_VAL, "y_val": Y_VAL} if validates == "X_val" else {}
+    how = {"solver": solver, "scaling": "standard"}
+    how["early_stopping"] = validates == "early stopping"
+    expected = classifier(**how).fit(X, Y, **given)
+    results = expected.predict_proba(X), expected.sample_gradients(X, Y)
+    as_many_rows(monkeypatch)
+    for form in (X, sp.csr_array(X)):
+        found = classifier(**how).fit(form, Y, **given)
+        assert same_bits(found.parameters_, expected.parameters_)
+        assert found.validation_scores_ == expected.validation_scores_
+        assert found.validation_loss_curve_ == expected.validation_loss_curve_
+        assert same_bits(found.predict_proba(form), results[0])
+        assert same_bits(found.sample_gradients(form, Y), results[1])
+
+
+def test_a_checkpoint_goes_on_with_many_rows(tmp_path, monkeypatch):
+    expected = classifier(scaling="standard").fit(X, Y)
+    as_many_rows(monkeypatch)
+    classifier(scaling="standard", max_iter=2).fit(X, Y, checkpoint=tmp_path / "a")
+    resumed = classifier(scaling="standard").fit(X, Y, resume=tmp_path / "a")
+    assert same_bits(resumed.parameters_, expected.parameters_)
 
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs", "cg"])
@@ -313,7 +340,7 @@ def test_poisoned_memory(solver, monkeypatch):
     expected = classifier(solver=solver, scaling="standard").fit(X, Y)
     in_blocks_on_poisoned_memory(monkeypatch)
     monkeypatch.setattr(moments, "BLOCK_NUMBERS", 35)
-    monkeypatch.setattr(scaling, "BLOCK_NUMBERS", 20)
+    as_many_rows(monkeypatch)
     found = classifier(solver=solver, scaling="standard").fit(X, Y)
     np.testing.assert_allclose(found.parameters_, expected.parameters_, rtol=1e-9, atol=1e-12)
 

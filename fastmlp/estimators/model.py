@@ -200,4 +200,4 @@ class Fitted(BaseEstimator):
 def _scaled(X: Any, fitted: dict[str, Any]) -> Any:
     """Return checked features as the network of a fit sees them."""
     scaling: Scaling | None = fitted["scaling_"]
-    return X if scaling is None else scaling.of_few(X)
+    return X if scaling is None else scaling.of(X)

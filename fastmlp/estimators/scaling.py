@@ -10,10 +10,12 @@ import numpy as np
 from fastmlp import validation
 from fastmlp.files import FormatError
 from fastmlp.sources.moments import statistics
-from fastmlp.sources.scaling import BLOCK_NUMBERS, Scaled
+from fastmlp.sources.scaling import Scaled
 from fastmlp.sources.subset import Subset
 
 KINDS = ("standard", "minmax")
+# Up to here scaled rows are an array: it costs less than to read them in each pass, by a thread.
+FEW_NUMBERS = 2**18
 # Of a column that is taken for constant: the factor would be beyond float32.
 LEAST_SPREAD = float(np.finfo(np.float32).smallest_normal)
 
@@ -58,14 +60,10 @@ class Scaling:
             shift, spread = found.least, found.greatest - found.least
         return cls(shift, 1 / np.where(spread < LEAST_SPREAD, 1.0, spread))
 
-    def of(self, X: Any) -> Scaled:
-        """Return the rows of X (ndarray, SparseRows or Source), scaled as they are read."""
-        return Scaled(X, self.shift, self.factor)
-
-    def of_few(self, X: Any) -> Any:
-        """As `of`; of a few rows, an array: it costs less than reading does."""
-        scaled = self.of(X)
-        return scaled[:] if X.shape[0] * X.shape[1] <= BLOCK_NUMBERS else scaled
+    def of(self, X: Any) -> np.ndarray | Scaled:
+        """Return X (ndarray, SparseRows or Source) scaled: an array, or of many rows a source."""
+        scaled = Scaled(X, self.shift, self.factor)
+        return scaled[:] if X.shape[0] * X.shape[1] <= FEW_NUMBERS else scaled
 
     def tree(self) -> dict[str, Any]:
         """Return all of it, as files hold it."""
