@@ -10,12 +10,12 @@ from fastmlp.sources import Source
 class Stored(Source):
     """The rows of an array, as a file's would be: copied when read, and by one reader at a time."""
 
-    names, n_dropped, memory_limit = ("a", "b"), 3, 12345
+    n_dropped, memory_limit = 3, 12345
 
     def __init__(self, array, has_random_access=False):
         self.array, self.has_random_access = array, has_random_access
         self.shape, self.dtype, self.y = array.shape, array.dtype, np.arange(len(array))
-        self.n_read = 0
+        self.names, self.n_read = [f"x{i}" for i in range(array.shape[1])], 0
 
     def read(self, rows, out):
         assert out.shape == (len(np.r_[rows]), self.shape[1])

@@ -33,6 +33,7 @@ from cases_estimators import (
 )
 from cases_estimators import X as ALIKE
 from cases_runs import MEBIBYTE, peak_of
+from cases_sources import Stored
 from fastmlp.estimators.rules import DIRECTIONS
 from fastmlp.sources import moments, scaling
 
@@ -325,6 +326,23 @@ def test_many_rows_are_scaled_as_they_are_read(solver, validates, monkeypatch):
         assert found.validation_loss_curve_ == expected.validation_loss_curve_
         assert same_bits(found.predict_proba(form), results[0])
         assert same_bits(found.sample_gradients(form, Y), results[1])
+
+
+@every_kind
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize("streams", [False, True])
+def test_sources(solver, kind, streams, tmp_path, monkeypatch):
+    """The bits of the array, from rows in memory and from those that are read each time."""
+    how = {"solver": solver, "scaling": kind, "early_stopping": solver == "adam"}
+    expected = classifier(**how).fit(X, Y)
+    if streams:
+        as_many_rows(monkeypatch)
+    source = Stored(X, has_random_access=True)
+    found = classifier(**how).fit(source, Y, checkpoint=tmp_path / "a")
+    assert state(found.scaling_) == state(expected.scaling_)
+    assert same_bits(found.parameters_, expected.parameters_)
+    assert same_bits(found.predict_proba(source), expected.predict_proba(X))
+    assert state(fm.load(tmp_path / "a").scaling_) == state(expected.scaling_)
 
 
 def test_a_checkpoint_goes_on_with_many_rows(tmp_path, monkeypatch):

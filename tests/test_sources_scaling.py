@@ -311,7 +311,7 @@ def test_scaled_rows_are_otherwise_as_the_source(rng):
         source = Stored(X, has_random_access)
         Z = fm.sources.scaled(source, [0, 0], [1, 1])
         assert Z.has_random_access is has_random_access
-        assert (Z.names, Z.n_dropped, Z.memory_limit) == (("a", "b"), 3, 12345)
+        assert (Z.names, Z.n_dropped, Z.memory_limit) == (["x0", "x1"], 3, 12345)
         assert Z.y is source.y
         some = Subset(Z, np.array([3, 1]))
         assert some.y.tolist() == [3, 1]
