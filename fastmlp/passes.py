@@ -162,8 +162,8 @@ class Passes:
             rows: np.ndarray = self.X[start:stop]
             return rows
         rows = self._ahead.rows(slice(start, stop))
-        following = stop % self.n_samples  # there will be another pass
-        self._ahead.expect(slice(following, min(following + self.n_rows, self.n_samples)))
+        if stop < self.n_samples:
+            self._ahead.expect(slice(stop, min(stop + self.n_rows, self.n_samples)))
         return rows
 
     def _flat(self, w: np.ndarray) -> np.ndarray:

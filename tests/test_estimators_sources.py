@@ -155,6 +155,10 @@ def test_many_samples(words, monkeypatch):
 def test_what_does_not_fit():
     with pytest.raises(ValueError, match=r"y is None; a source's own are X\.y"):
         classifier().fit(Rows(X), None)
+    unlike = Rows(X)
+    unlike.names = ["a", "b"]
+    with pytest.raises(ValueError, match=r"X has 4 columns and 2 names: \['a', 'b'\]"):
+        classifier().fit(unlike, WORDS)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         classifier().fit(Rows(X), WORDS[:-1])
     bad = X.copy()

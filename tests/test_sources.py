@@ -228,7 +228,7 @@ def test_missing_numbers(extension, streams, tmp_path, rng):
     assert same_bits(source[rows], X[kept][rows])
     assert same_bits(source[3:30], X[kept][3:30])
     place = int(np.flatnonzero(kept)[20])
-    assert source.where(20).endswith((f"row {place}", f"line {place + 2}", "row 20"))
+    assert source.where(20).endswith((f"row {place}", f"line {place + 2}"))
 
 
 def test_a_missing_target(tmp_path):

@@ -24,6 +24,8 @@ def checked(estimator: Any, X: Source, reset: bool) -> Source:
     ValueError
         Where their number or their names are others than those of the fit.
     """
+    if X.names is not None and len(X.names) != X.shape[1]:
+        raise ValueError(f"X has {X.shape[1]} columns and {len(X.names)} names: {list(X.names)}")
     estimator_names = getattr(estimator, "feature_names_in_", None)
     if reset or X.names is None or estimator_names is None:
         validate_data(estimator, np.zeros((1, X.shape[1])), reset=reset)

@@ -8,7 +8,6 @@ from typing import Any, Self
 
 import numpy as np
 
-from fastmlp.sources.arrays import ArrayTable
 from fastmlp.sources.base import BUFFER_RUNS, RUN_NUMBERS, Rows, Source
 from fastmlp.sources.blocks import BlockTable
 from fastmlp.sources.scan import scan
@@ -61,12 +60,8 @@ class FileSource(Source):
             raise ValueError(f"{name} has no rows" + (" without NaN" if self.n_dropped else ""))
         self.in_memory: np.ndarray | None = None
         if kept is not None:
-            table.close()
             self.in_memory = np.delete(kept, self._dropped, axis=0) if self.n_dropped else kept
-            self._dropped = self._dropped[:0]
-            columns = np.arange(table.width)
-            self._table = ArrayTable(self.in_memory, name, columns)
-        self.has_random_access = self._table.has_random_access
+        self.has_random_access = table.has_random_access or kept is not None
         taken = (0 if self.y is None else self.y.nbytes) + self._dropped.nbytes
         buffers = BUFFER_BYTES + shuffle_bytes(self._table)
         if kept is None and taken + buffers > memory_limit:
@@ -87,6 +82,9 @@ class FileSource(Source):
 
     def read(self, rows: Rows, out: np.ndarray) -> None:
         """Write rows into a buffer, converted to its dtype."""
+        if self.in_memory is not None:
+            out[...] = self.in_memory[rows]
+            return
         with self._served():
             self._table.read(self._stored(rows), out)
 
