@@ -1,4 +1,4 @@
-"""The `fastmlp` command."""
+"""`fastmlp demo`: train on handwritten digits, to see that all works."""
 
 from __future__ import annotations
 
@@ -14,35 +14,7 @@ import fastmlp
 if TYPE_CHECKING:
     import numpy as np
 
-app = typer.Typer(
-    help="Train multi-layer perceptrons on CPUs, as fast as the machine's arithmetic allows.",
-    no_args_is_help=True,
-    add_completion=False,
-)
 
-
-def main() -> None:
-    """Run the command."""
-    app()
-
-
-def _show_version(asked: bool) -> None:
-    if asked:
-        Console().print(f"fastmlp {fastmlp.__version__}", highlight=False)
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
-    ] = False,
-) -> None:
-    pass
-
-
-@app.command()
 def demo(
     seed: Annotated[int, typer.Option(min=0, help="Seed of split, parameters and order.")] = 0,
 ) -> None:
