@@ -5,19 +5,39 @@ Its modules import what a command needs when it runs: `fastmlp --help` is quick.
 
 from __future__ import annotations
 
-from typing import Annotated
+import importlib
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 import fastmlp
 from fastmlp.cli.demo import demo
 
+# Commands whose flags are made from settings, when one is asked for, as that takes a while: the
+# modules whose `command` returns it.
+_WITH_SETTINGS = {"train": "fastmlp.cli.train"}
+
+
+class _Group(TyperGroup):
+    """The commands."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the name, the command that is to run, and the arguments left."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if name in _WITH_SETTINGS:
+            command = importlib.import_module(_WITH_SETTINGS[name]).command()
+        return name, command, rest
+
+
 app = typer.Typer(
+    cls=_Group,
     help="Train multi-layer perceptrons on CPUs, as fast as the machine's arithmetic allows.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
 )
 
 
@@ -40,6 +60,11 @@ def _options(
     ] = False,
 ) -> None:
     pass
+
+
+@app.command("train")
+def _train() -> None:
+    """Train a network as an experiment file says."""
 
 
 app.command()(demo)

@@ -13,9 +13,21 @@ DONE, FAILED, USAGE = 0, 1, 2
 INTERRUPTED, TERMINATED = 130, 143  # 128 and the signal's number, as shells have it
 
 EXIT_CODES = """
-[bold]Exit codes:[/bold] 0 done; 1 failed while running (data, divergence); 2 wrong usage or
-settings; 130 interrupted (Ctrl-C); 143 terminated (SIGTERM).
+[bold]Exit codes[/bold]
+
+\b
+    0    done
+    1    failed while running: data that do not fit, divergence, a full disk
+    2    wrong usage or settings
+    130  interrupted (SIGINT, Ctrl-C)
+    143  terminated (SIGTERM)
 """
+
+
+def as_help(text: str) -> str:
+    """Return a help text with each paragraph in a line, but for those marked to be left alone."""
+    paragraphs = text.strip().split("\n\n")
+    return "\n\n".join(one if one.startswith("\b") else " ".join(one.split()) for one in paragraphs)
 
 
 @contextmanager
@@ -25,8 +37,12 @@ def errors_in_one_line(show_traceback: bool = False) -> Iterator[None]:
     Those are: bad values, missing and damaged files, optional packages not installed, memory.
     Other errors are bugs, and show where they come from.
     """
+    from fastmlp.experiments.reading import SettingsError
+
     try:
         yield
+    except SettingsError:  # of wrong usage, with another exit code
+        raise
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         if show_traceback:
             traceback.print_exc()
@@ -35,9 +51,30 @@ def errors_in_one_line(show_traceback: bool = False) -> Iterator[None]:
         raise typer.Exit(FAILED) from error
 
 
+@contextmanager
+def settings_errors() -> Iterator[None]:
+    """End the command with exit code 2 where settings cannot be used, a line for each reason."""
+    from fastmlp.experiments.reading import SettingsError
+
+    try:
+        yield
+    except SettingsError as error:
+        for problem in error.problems:
+            tell_error(problem)
+        raise typer.Exit(USAGE) from error
+
+
 def tell_error(message: str) -> None:
-    """Write one line on stderr, in red on a terminal."""
+    """Write one line on stderr, marked in red on a terminal."""
+    _tell("error:", "bold red", message)
+
+
+def tell_warning(message: str) -> None:
+    """Write one line on stderr, marked in yellow on a terminal."""
+    _tell("warning:", "bold yellow", message)
+
+
+def _tell(what: str, style: str, message: str) -> None:
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    line = " ".join(message.split())
-    console.print("error:", style="bold red", end=" ")
-    console.print(line, markup=False)
+    console.print(what, style=style, end=" ")
+    console.print(" ".join(message.split()), markup=False)
