@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from fastmlp import sources
 from fastmlp.experiments.settings import Data, Settings
 from fastmlp.sources.base import Rows, Source
 
@@ -62,45 +62,35 @@ class View(Source):
                 rows = slice(int(rows[0]), int(rows[-1]) + 1)
         self.source.read(rows, out)
 
+    def where(self, row: int) -> str:
+        """Return where a row comes from, in words."""
+        return self.source.where(row if self.rows is None else int(self.rows[row]))
 
-def opened(paths: str | list[str], data: Data) -> Any:
+    def require_finite(self, dtype: Any) -> None:
+        """Raise where a number is not finite in `dtype`."""
+        self.source.require_finite(dtype)
+
+
+def opened(paths: str | list[str], data: Data) -> Source:
     """Return the source that the settings describe."""
-    path = paths[0] if isinstance(paths, list) else paths
-    target = -1 if data.target is None else data.target
-    if path.endswith(".npy"):
-        table = np.load(path)
-        names = [str(i) for i in range(table.shape[1])]
-    else:
-        with open(path, newline="") as file:
-            names, *rows = list(csv.reader(file))
-        table = np.array(rows)
-    at = names.index(target) if isinstance(target, str) else range(len(names))[target]
-    y = table[:, at]
-    try:
-        y = y.astype("f8")
-        y = y.astype("i8") if (y % 1 == 0).all() else y
-    except ValueError:
-        pass
-    return _Stand(np.delete(table, at, 1).astype("f8"), y, names)
+    return sources.open(
+        paths,
+        target=data.target,
+        columns=data.columns,
+        format=data.format,
+        on_missing=data.on_missing,
+        memory_limit=data.memory_limit,
+        **data.format_options,
+    )
 
 
-class _Stand(Source):
-    """Rows in memory."""
-
-    has_random_access = True
-
-    def __init__(self, X: np.ndarray, y: np.ndarray, names: list[str]) -> None:
-        self.X, self.y, self.shape, self.dtype, self.names = X, y, X.shape, X.dtype, names
-
-    def read(self, rows: Rows, out: np.ndarray) -> None:
-        """Write rows into a buffer."""
-        out[:] = self.X[rows]
-
-
-def _rows(source: Any, dtype: Any, rows: np.ndarray | None = None) -> Any:
-    if isinstance(source, np.ndarray):
-        return source[rows]
-    return View(source, dtype, rows)[0 : len(source) if rows is None else len(rows)]
+def _rows(X: Any, dtype: Any, rows: np.ndarray | None = None) -> Any:
+    """Return some rows of an array or a source, of which there is no copy where it is large."""
+    if isinstance(X, Source) and X.array is not None:
+        X = X.array
+    if isinstance(X, np.ndarray):
+        return (X if rows is None else X[rows]).astype(dtype, copy=False)
+    return View(X, dtype, rows)
 
 
 def tables(settings: Settings) -> Tables:
@@ -150,8 +140,6 @@ def _table(paths: str | list[str], settings: Settings) -> Table:
     if source.y is None:
         what = ", ".join(paths) if isinstance(paths, list) else paths
         raise ValueError(f"data.target is missing: which column of {what} holds the targets")
-    if len(source) == 0:
-        raise ValueError(f"{paths} has no rows")
     return Table(_rows(source, settings.network.dtype), source.y, int(source.n_dropped))
 
 
@@ -166,8 +154,8 @@ def _split(table: Table, share: float, seed: int, task: str) -> tuple[Table, Tab
         stratify=table.y if task == "classification" and table.y.ndim == 1 else None,
     )
     train, validation = (
-        Table(_rows(table.X, table.X.dtype, np.sort(part)), table.y[np.sort(part)])
-        for part in (rows, held_out)
+        Table(_rows(table.X, table.X.dtype, part), table.y[part])
+        for part in (np.sort(rows), np.sort(held_out))
     )
     return replace(train, n_dropped=table.n_dropped), validation
 

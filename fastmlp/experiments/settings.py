@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 SIZE = r"^\s*\d+(\.\d+)?\s*[kKMGT]?i?B\s*$"
 DURATION = r"^\s*\d+(\.\d+)?\s*(s|min|h)\s*$"
@@ -29,6 +29,11 @@ CountOrNone = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Size = Annotated[str, StringConstraints(pattern=SIZE)]
 Duration = Annotated[str, StringConstraints(pattern=DURATION)]
+
+
+def _listed(value: Any) -> Any:
+    """Return a number as a list of one."""
+    return [value] if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 class Section(BaseModel):
@@ -73,7 +78,7 @@ class Network(Section):
 
     task: Literal["auto", "classification", "regression"] = "auto"
     """auto: classification of labels, and of at most 100 different whole numbers."""
-    hidden: list[Count] = [100]
+    hidden: Annotated[list[Count], BeforeValidator(_listed)] = [100]
     """The widths of the hidden layers; none for a linear model."""
     activation: Activation | list[Activation] = "relu"
     """Of all hidden layers, or one for each."""
