@@ -17,7 +17,7 @@ from fastmlp.cli.demo import demo
 
 # Commands whose flags are made from settings, when one is asked for, as that takes a while: the
 # modules whose `command` returns it.
-_WITH_SETTINGS = {"train": "fastmlp.cli.train"}
+_WITH_SETTINGS = {"train": "fastmlp.cli.train", "sweep": "fastmlp.cli.sweep"}
 
 
 class _Group(TyperGroup):
@@ -65,6 +65,11 @@ def _options(
 @app.command("train")
 def _train() -> None:
     """Train a network as an experiment file says."""
+
+
+@app.command("sweep")
+def _sweep() -> None:
+    """Run an experiment with many settings and seeds."""
 
 
 app.command()(demo)

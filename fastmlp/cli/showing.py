@@ -46,12 +46,15 @@ class Showing:
             return []
         self._show_plan(plan)
         if self.verbose or not (sys.stdout.isatty() and sys.stderr.isatty()):
-            return [_Lines(self._say, plan, 0.0 if self.verbose else SECONDS)]
+            return [_Lines(self.say, plan, 0.0 if self.verbose else SECONDS)]
         if plan.settings.solver.name in FULL_BATCH:
             return [ProgressBar()]
         return [ProgressBar(max(plan.n_updates // MOVES, FEWEST_UPDATES))]
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Write a line, with the time where there is no terminal; nothing if that is wanted."""
+        if self.quiet:
+            return
         if not sys.stdout.isatty():
             text = f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}"
         self.console.print(text, markup=False)
@@ -62,13 +65,13 @@ class Showing:
             shown = runs.as_tree(settings)
             for section, values in shown.items():
                 for name, value in values.items():
-                    self._say(f"{section}.{name} = {describing.toml_value(value)}")
+                    self.say(f"{section}.{name} = {describing.toml_value(value)}")
         n_inputs = train.X.shape[1]
         what = plan.tables.task
         if what == "classification" and train.y.ndim == 1:
             what += f" of {len(np.unique(train.y))} classes"
         widths = ", ".join(map(str, settings.network.hidden)) or "none"
-        self._say(
+        self.say(
             f"{'Going on in' if plan.goes_on else 'Run'} {plan.folder}: {what}, {len(train):,} "
             f"rows of {n_inputs} features, hidden widths {widths}, {settings.solver.name}"
         )
@@ -85,9 +88,9 @@ class Showing:
         if self.quiet:
             return
         if outcome.was_complete:
-            self._say(f"{folder} is complete: {outcome.message}")
+            self.say(f"{folder} is complete: {outcome.message}")
             return
-        self._say(outcome.message)
+        self.say(outcome.message)
         metrics = outcome.metrics
         scored = [name for name in ("train", "validation", "test") if name in metrics]
         if sys.stdout.isatty():
@@ -100,11 +103,11 @@ class Showing:
         else:
             for name in scored:
                 loss, score = _numbers(metrics[name])
-                self._say(f"{name}: loss {loss}, score {score}")
+                self.say(f"{name}: loss {loss}, score {score}")
         speed = metrics.get("samples_per_second")
         told = f"{metrics['epochs']} epochs in {metrics['seconds']:.1f} s"
-        self._say(told if speed is None else f"{told}, {speed:,.0f} rows/s")
-        self._say(f"Model: {folder / runs.MODEL if folder else None}")
+        self.say(told if speed is None else f"{told}, {speed:,.0f} rows/s")
+        self.say(f"Model: {folder / runs.MODEL if folder else None}")
 
 
 class _Lines(Callback):

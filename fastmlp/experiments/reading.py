@@ -69,6 +69,16 @@ def read(path: Path | None, overrides: Iterable[Override] = ()) -> Settings:
     tree = {} if path is None else _file(path)
     source = "settings" if path is None else str(path)
     _find_paths(tree, Path() if path is None else path.parent)
+    settings = _checked(tree, overrides, source)
+    return settings if path is None else _named(settings, path.stem)
+
+
+def changed(settings: Settings, overrides: Iterable[Override]) -> Settings:
+    """Return settings some of which are others; errors are those of `read`."""
+    return _checked(settings.model_dump(exclude_none=True), overrides, "settings")
+
+
+def _checked(tree: dict[str, Any], overrides: Iterable[Override], source: str) -> Settings:
     origins: dict[str, str] = {}
     for one in overrides:
         *outer, name = one.name.split(".")
@@ -90,7 +100,7 @@ def read(path: Path | None, overrides: Iterable[Override] = ()) -> Settings:
     else:
         problems = list(_conflicts(settings))
         if not problems:
-            return settings if path is None else _named(settings, path.stem)
+            return settings
     raise SettingsError(f"{origins.get(name, source)}: {what}" for name, what in problems)
 
 
@@ -218,7 +228,9 @@ def _conflicts_of_sweep(settings: Settings) -> Iterable[tuple[str, str]]:
     sweep, known = settings.sweep, [n for n in names() if not n.startswith("sweep.")]
     for name, values in sweep.parameters.items():
         place = f"sweep.parameters {name!r}"
-        if name not in known:
+        if name.startswith("run."):
+            yield "sweep.parameters", f"{place}: settings of [run] stay; for seeds: sweep.seeds"
+        elif name not in known:
             close = difflib.get_close_matches(name, known)
             yield "sweep.parameters", f"{place} is not a setting{_meant(close)}"
         elif not isinstance(values, list):

@@ -211,11 +211,11 @@ class Run(Section):
 
 
 class Range(Section):
-    """Numbers from `low` to `high`."""
+    """Numbers from `low` to `high`, whole ones if both of these are."""
 
-    low: float
+    low: int | float
     """The least."""
-    high: float
+    high: int | float
     """The greatest."""
     log: bool = False
     """Whether their logarithms are spread evenly."""
