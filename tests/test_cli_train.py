@@ -94,6 +94,7 @@ def test_regression(folder):
     [
         ["--solver.name", "sgd", "--solver.momentum", 0.5, "--solver.nesterov", "false"],
         ["--solver.name", "rprop"],
+        ["--data.scaling", "standard"],
         ["--solver.name", "gd"],
         ["--schedule.kind", "one_cycle", "--schedule.warm_up", 2],
         ["--schedule.kind", "step_decay", "--schedule.every", 2],

@@ -125,7 +125,7 @@ class _Lines(Callback):
             if name in history:
                 values[name.replace("_", " ")] = history[name][-1]
         shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-        self.line = f"epoch {len(history.loss)}/{self.n}: {shown}"
+        self.line = f"epoch {state.n_epochs}/{self.n}: {shown}"
         if time.monotonic() - self.told >= self.seconds:
             self._tell()
 

@@ -13,6 +13,8 @@ from fastmlp.sources.base import Rows, Source
 
 # The most different whole numbers that are taken for labels.
 MOST_LABELS = 100
+# Among more rows than these, chance alone gives each class its share of those held out.
+MOST_STRATIFIED = 2**20
 
 
 @dataclass(frozen=True)
@@ -145,17 +147,20 @@ def _table(paths: str | list[str], settings: Settings) -> Table:
 
 def _split(table: Table, share: float, seed: int, task: str) -> tuple[Table, Table]:
     """Return the rows to train on, and those held out: at random, by classes where there are."""
-    from sklearn.model_selection import train_test_split
+    n = len(table)
+    if n > MOST_STRATIFIED:
+        is_held_out = np.random.default_rng(seed).random(n, np.float32) < share
+        rows, held_out = np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
+    else:
+        from sklearn.model_selection import train_test_split
 
-    rows, held_out = train_test_split(
-        np.arange(len(table)),
-        test_size=share,
-        random_state=seed,
-        stratify=table.y if task == "classification" and table.y.ndim == 1 else None,
-    )
+        labels = table.y if task == "classification" and table.y.ndim == 1 else None
+        rows, held_out = map(
+            np.sort,
+            train_test_split(np.arange(n), test_size=share, random_state=seed, stratify=labels),
+        )
     train, validation = (
-        Table(_rows(table.X, table.X.dtype, part), table.y[part])
-        for part in (np.sort(rows), np.sort(held_out))
+        Table(_rows(table.X, table.X.dtype, part), table.y[part]) for part in (rows, held_out)
     )
     return replace(train, n_dropped=table.n_dropped), validation
 
@@ -166,4 +171,4 @@ def _with_numbers(table: Table) -> Table:
         raise ValueError(
             f"network.task is regression, which needs numbers as targets; got {table.y[0].item()!r}"
         )
-    return replace(table, y=table.y.astype(np.float64))
+    return table if table.y.dtype.kind == "f" else replace(table, y=table.y.astype(np.float64))

@@ -136,7 +136,7 @@ def evaluate(model: Any, table: Table) -> dict[str, float | None]:
     blocks = [slice(start, min(start + rows, n)) for start in range(0, n, rows)]
     if hasattr(model, "classes_"):
         return _of_classes(model, table, blocks)
-    y_mean = table.y.mean(axis=0)
+    y_mean = table.y.mean(axis=0, dtype=np.float64)
     errors = deviations = 0.0
     for block in blocks:
         y = table.y[block]

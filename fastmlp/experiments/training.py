@@ -273,14 +273,14 @@ class _Attempt:
         if result is None:
             return
         history = result.history.get("seconds", np.empty(0))
-        n_epochs = len(history)
+        n = len(history)
         self.metrics |= {
-            "epochs": n_epochs,
+            "epochs": int(result.get("n_epochs", result.nit)),
             "updates": int(result.nit),
-            "seconds": float(history[-1]) if n_epochs else seconds,
+            "seconds": float(history[-1]) if n else seconds,
         }
-        if n_epochs > 1 and history[-1] > history[0]:  # in the first one, kernels are compiled
-            rows = (n_epochs - 1) * self.metrics["rows"]["train"]
+        if n > 1 and history[-1] > history[0]:  # in the first one, kernels are compiled
+            rows = (n - 1) * self.metrics["rows"]["train"]
             self.metrics["samples_per_second"] = rows / float(history[-1] - history[0])
 
     def _interrupted(self) -> str:

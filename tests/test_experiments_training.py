@@ -1,0 +1,224 @@
+"""Runs without the command line: data, metrics, signals at a given epoch."""
+
+import json
+import math
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.exceptions import ConvergenceWarning
+
+import fastmlp as fm
+from cases_experiments import experiment, metrics, write_table
+from fastmlp.experiments import data, models, reading, runs, training
+from fastmlp.experiments.reading import Override, assignment
+from fastmlp.experiments.training import Audience
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def settings_of(folder, *assignments, text=""):
+    return reading.read(experiment(folder, text), map(assignment, assignments))
+
+
+def begin(settings, *callbacks):
+    return training.begin(settings, None, Audience(watch=lambda plan: [*callbacks]))
+
+
+# Data ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("y", "task"),
+    [
+        (["a", "b"], "classification"),
+        ([True, False], "classification"),
+        ([0, 1, 2], "classification"),
+        ([0.0, 1.0], "classification"),
+        ([0.0, 1.5], "regression"),
+        (np.arange(100), "classification"),
+        (np.arange(101), "regression"),
+        (np.zeros((3, 2)), "regression"),
+    ],
+)
+def test_the_task(y, task):
+    assert data.task_of(np.asarray(y)) == task
+
+
+@pytest.mark.parametrize("most", [10, 2**20])
+def test_the_rows_held_out(folder, most, monkeypatch):
+    """At random, each row once, the same for the same seed; the rows keep their order."""
+    monkeypatch.setattr(data, "MOST_STRATIFIED", most)
+    whole = data.tables(settings_of(folder, "data.validation=train.csv"))
+    found = data.tables(settings_of(folder, "data.validation=0.25"))
+    n = len(found.validation)
+    assert n == 50 if most > 200 else 30 < n < 70
+    assert len(found.train) + n == 200
+    rows = [whole.train.X.tolist().index(row) for row in found.validation.X.tolist()]
+    assert rows == sorted(rows)
+    assert rows != list(range(rows[0], rows[0] + n))
+    assert (whole.train.y[rows] == found.validation.y).all()
+    both = np.concatenate([found.train.X, found.validation.X])
+    assert (np.sort(both, axis=0) == np.sort(whole.train.X, axis=0)).all()
+    again = data.tables(settings_of(folder, "data.validation=0.25"))
+    assert (again.validation.X == found.validation.X).all()
+    other = data.tables(settings_of(folder, "data.validation=0.25", "run.seed=1"))
+    assert (
+        other.validation.X.shape != found.validation.X.shape
+        or (other.validation.X != found.validation.X).any()
+    )
+
+
+class Numbers(fm.sources.Source):
+    shape, dtype, has_random_access = (10, 2), np.dtype("i8"), False
+
+    def read(self, rows, out):
+        numbers = np.r_[rows]
+        out[:, 0], out[:, 1] = numbers, -numbers
+
+
+def test_a_view_is_some_rows_in_another_dtype():
+    view = data.View(Numbers(), "f4", np.array([1, 2, 3, 7]))
+    assert view.shape == (4, 2)
+    assert view[:].dtype == np.float32
+    for rows, expected in [
+        (slice(0, 3), [1, 2, 3]), (slice(1, 4), [2, 3, 7]), (slice(2, 2), []),
+        (np.array([3, 0]), [7, 1]),
+    ]:  # fmt: skip
+        assert view[rows][:, 0].tolist() == expected
+        assert view[rows][:, 1].tolist() == [-number for number in expected]
+    assert view.where(3) == "row 7"
+    assert data.View(Numbers(), "f8")[4:6].tolist() == [[4, -4], [5, -5]]
+
+
+def test_files_of_other_widths_are_refused(folder):
+    Path("other.csv").write_text("a,label\n1,yes\n2,no\n")
+    with pytest.raises(ValueError, match=r"data\.test has 1 columns of features, data\.train 3"):
+        begin(settings_of(folder, "data.test=other.csv"))
+
+
+def test_targets_are_needed(folder):
+    np.save("x.npy", np.zeros((3, 2)))
+    settings = reading.read(None, [assignment("data.train=x.npy")])
+    with pytest.raises(ValueError, match=r"data\.target is missing: which column of .*x\.npy"):
+        begin(settings)
+
+
+# Metrics -------------------------------------------------------------------------------------
+
+
+def test_a_label_never_seen_has_no_finite_loss(folder):
+    write_table("test.csv", 20)
+    text = Path("test.csv").read_text().replace("yes", "perhaps")
+    Path("test.csv").write_text(text)
+    begin(settings_of(folder, "data.test=test.csv", "solver.epochs=2"))
+    found = metrics("runs/small-001")["test"]
+    model = fm.load("runs/small-001/model.safetensors")
+    rows = fm.sources.open("test.csv", target="label")
+    assert found == {"loss": None, "score": pytest.approx(model.score(rows[:], rows.y))}
+
+
+@pytest.mark.parametrize("regression", [False, True])
+def test_metrics_do_not_depend_on_blocks(folder, regression, monkeypatch):
+    write_table("train.csv", 50, regression=regression)
+    target = "price" if regression else "label"
+    names = ("data.train=train.csv", f"data.target={target}", "solver.epochs=2")
+    settings = reading.read(None, map(assignment, names))
+    tables = data.tables(settings)
+    model = models.estimator(settings, tables, []).set_params(solver="lbfgs")
+    with pytest.warns(ConvergenceWarning):
+        model.fit(tables.train.X, tables.train.y)
+    whole = models.evaluate(model, tables.train)
+    monkeypatch.setattr(models, "BLOCK", 7)
+    assert models.evaluate(model, tables.train) == pytest.approx(whole)
+    assert whole["score"] == pytest.approx(model.score(tables.train.X, tables.train.y))
+
+
+# Schedules -----------------------------------------------------------------------------------
+
+
+def test_schedules_are_as_long_as_the_run_and_stay_so(folder):
+    settings = settings_of(
+        folder, "schedule.kind=linear", "schedule.warm_up=3", "solver.batch_size=16",
+        "solver.epochs=4",
+    )  # fmt: skip
+    begin(settings)
+    written = runs.read_settings(Path("runs/small-001"))
+    assert written.schedule.n_steps == 4 * 10 - 3
+    log = [json.loads(line) for line in Path("runs/small-001/log.jsonl").read_text().splitlines()]
+    assert log[-1]["step"] == pytest.approx(0.001 / 37)
+    longer = runs.read_settings(Path("runs/small-001"), [Override("solver.epochs", 6, "--x")])
+    training.go_on(Path("runs/small-001"), longer, Audience())
+    assert metrics("runs/small-001")["epochs"] == 6
+    assert runs.read_settings(Path("runs/small-001")).schedule.n_steps == 37
+
+
+# Signals -------------------------------------------------------------------------------------
+
+
+class Kills:
+    """Sends this process a signal at the end of an epoch."""
+
+    def __init__(self, epoch, number=signal.SIGTERM):
+        self.epoch, self.number = epoch, number
+
+    def on_epoch_end(self, state):
+        if state.n_epochs == self.epoch:
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+@pytest.mark.parametrize("solver", ["adam", "sgd", "rprop", "lbfgs", "gd", "cg", "nesterov"])
+def test_a_signal_ends_the_epoch_with_a_checkpoint_to_go_on_from(folder, solver):
+    settings = settings_of(
+        folder, f"solver.name={solver}", "solver.epochs=6", "run.checkpoint_every=1 h"
+    )
+    begin(settings)
+    before = signal.getsignal(signal.SIGTERM)
+    done = begin(settings, Kills(3))
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert (done.status, done.signal) == ("interrupted", signal.SIGTERM)
+    run = Path("runs/small-002")
+    assert metrics(run)["epochs"] == 3
+    assert (run / "checkpoint.safetensors").exists()
+    assert not (run / "model.safetensors").exists()
+    assert training.go_on(run, runs.read_settings(run), Audience()).status == "done"
+    first, second = (fm.load(f"runs/small-00{i}/model.safetensors") for i in (1, 2))
+    assert first.parameters_.tobytes() == second.parameters_.tobytes()
+    assert [float(x) for x in first.loss_curve_] == [float(x) for x in second.loss_curve_]
+    logs = [
+        [json.loads(line) for line in Path(f"runs/small-00{i}/log.jsonl").read_text().splitlines()]
+        for i in (1, 2)
+    ]
+    for rows in logs:
+        for row in rows:
+            row.pop("seconds")
+    assert logs[0] == logs[1]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+def test_a_second_signal_does_what_it_did_before(folder, monkeypatch):
+    received = []
+    monkeypatch.setattr(signal, "default_int_handler", None)
+    before = signal.signal(signal.SIGINT, lambda number, frame: received.append(number))
+    try:
+        done = begin(settings_of(folder, "solver.epochs=9"), Kills(2, 2), Kills(2, 2))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert received == [2]
+    assert done.status == "interrupted"
+
+
+def test_a_callback_that_stops_the_run_makes_it_a_complete_one(folder):
+    def stop(state):
+        return len(state.history.loss) == 2
+
+    done = begin(settings_of(folder, "solver.epochs=9"), stop)
+    assert (done.status, done.metrics["epochs"]) == ("stopped", 2)
+    assert math.isfinite(done.metrics["train"]["loss"])
