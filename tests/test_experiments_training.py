@@ -60,41 +60,19 @@ def test_the_rows_held_out(folder, most, monkeypatch):
     n = len(found.validation)
     assert n == 50 if most > 200 else 30 < n < 70
     assert len(found.train) + n == 200
-    rows = [whole.train.X.tolist().index(row) for row in found.validation.X.tolist()]
+    rows = [whole.train.X[:].tolist().index(row) for row in found.validation.X[:].tolist()]
     assert rows == sorted(rows)
     assert rows != list(range(rows[0], rows[0] + n))
     assert (whole.train.y[rows] == found.validation.y).all()
-    both = np.concatenate([found.train.X, found.validation.X])
-    assert (np.sort(both, axis=0) == np.sort(whole.train.X, axis=0)).all()
+    both = np.concatenate([found.train.X[:], found.validation.X[:]])
+    assert (np.sort(both, axis=0) == np.sort(whole.train.X[:], axis=0)).all()
     again = data.tables(settings_of(folder, "data.validation=0.25"))
-    assert (again.validation.X == found.validation.X).all()
+    assert (again.validation.X[:] == found.validation.X[:]).all()
     other = data.tables(settings_of(folder, "data.validation=0.25", "run.seed=1"))
     assert (
         other.validation.X.shape != found.validation.X.shape
-        or (other.validation.X != found.validation.X).any()
+        or (other.validation.X[:] != found.validation.X[:]).any()
     )
-
-
-class Numbers(fm.sources.Source):
-    shape, dtype, has_random_access = (10, 2), np.dtype("i8"), False
-
-    def read(self, rows, out):
-        numbers = np.r_[rows]
-        out[:, 0], out[:, 1] = numbers, -numbers
-
-
-def test_a_view_is_some_rows_in_another_dtype():
-    view = data.View(Numbers(), "f4", np.array([1, 2, 3, 7]))
-    assert view.shape == (4, 2)
-    assert view[:].dtype == np.float32
-    for rows, expected in [
-        (slice(0, 3), [1, 2, 3]), (slice(1, 4), [2, 3, 7]), (slice(2, 2), []),
-        (np.array([3, 0]), [7, 1]),
-    ]:  # fmt: skip
-        assert view[rows][:, 0].tolist() == expected
-        assert view[rows][:, 1].tolist() == [-number for number in expected]
-    assert view.where(3) == "row 7"
-    assert data.View(Numbers(), "f8")[4:6].tolist() == [[4, -4], [5, -5]]
 
 
 def test_files_of_other_widths_are_refused(folder):
@@ -110,6 +88,20 @@ def test_targets_are_needed(folder):
         begin(settings)
 
 
+def test_a_file_larger_than_memory_gives_the_same_bits(folder):
+    """A share held out, scaling, and blocks of rows; the names of columns are remembered."""
+    settings = settings_of(folder, "solver.epochs=3", "data.scaling=standard")
+    begin(settings)
+    rows = fm.sources.open("train.csv", target="label")
+    np.save("train.npy", np.column_stack([rows[:], rows.y == "yes"]))
+    names = ["data.train=train.npy", "data.target=-1", "data.memory_limit=110 MB"]
+    begin(reading.changed(settings, map(assignment, names)))
+    first, second = (fm.load(f"runs/small-00{i}/model.safetensors") for i in (1, 2))
+    assert first.parameters_.tobytes() == second.parameters_.tobytes()
+    assert first.feature_names_in_.tolist() == ["a", "b", "c"]
+    assert metrics("runs/small-001")["validation"] == metrics("runs/small-002")["validation"]
+
+
 # Metrics -------------------------------------------------------------------------------------
 
 
@@ -121,7 +113,7 @@ def test_a_label_never_seen_has_no_finite_loss(folder):
     found = metrics("runs/small-001")["test"]
     model = fm.load("runs/small-001/model.safetensors")
     rows = fm.sources.open("test.csv", target="label")
-    assert found == {"loss": None, "score": pytest.approx(model.score(rows[:], rows.y))}
+    assert found == {"loss": None, "score": pytest.approx(model.score(rows, rows.y))}
 
 
 @pytest.mark.parametrize("regression", [False, True])

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from fastmlp import sources
-from fastmlp.experiments.settings import Data, Settings
-from fastmlp.sources.base import Rows, Source
+from fastmlp.experiments.settings import Settings
+from fastmlp.sources.base import Source
+from fastmlp.sources.subset import Subset
 
 # The most different whole numbers that are taken for labels.
 MOST_LABELS = 100
@@ -21,7 +21,7 @@ MOST_STRATIFIED = 2**20
 class Table:
     """Rows with their targets."""
 
-    X: Any  # an array or a Source
+    X: Source
     y: np.ndarray
     n_dropped: int = 0
 
@@ -39,42 +39,9 @@ class Tables:
     task: str  # "classification" or "regression"
 
 
-class View(Source):
-    """Some rows of a source, in numbers of another dtype.
-
-    Parameters
-    ----------
-    source : Source
-    dtype : numpy.dtype
-    rows : ndarray of shape (n,), optional
-        Ascending; None: all.
-    """
-
-    def __init__(self, source: Source, dtype: Any, rows: np.ndarray | None = None) -> None:
-        self.source, self.dtype, self.rows = source, np.dtype(dtype), rows
-        self.shape = (len(source) if rows is None else len(rows), source.shape[1])
-        self.has_random_access, self.names = source.has_random_access, source.names
-        self.memory_limit = source.memory_limit
-
-    def read(self, rows: Rows, out: np.ndarray) -> None:
-        """Write rows into a buffer."""
-        if self.rows is not None:
-            rows = self.rows[rows]
-            if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
-                rows = slice(int(rows[0]), int(rows[-1]) + 1)
-        self.source.read(rows, out)
-
-    def where(self, row: int) -> str:
-        """Return where a row comes from, in words."""
-        return self.source.where(row if self.rows is None else int(self.rows[row]))
-
-    def require_finite(self, dtype: Any) -> None:
-        """Raise where a number is not finite in `dtype`."""
-        self.source.require_finite(dtype)
-
-
-def opened(paths: str | list[str], data: Data) -> Source:
+def opened(paths: str | list[str], settings: Settings) -> Source:
     """Return the source that the settings describe."""
+    data = settings.data
     return sources.open(
         paths,
         target=data.target,
@@ -82,17 +49,9 @@ def opened(paths: str | list[str], data: Data) -> Source:
         format=data.format,
         on_missing=data.on_missing,
         memory_limit=data.memory_limit,
+        dtype=settings.network.dtype,
         **data.format_options,
     )
-
-
-def _rows(X: Any, dtype: Any, rows: np.ndarray | None = None) -> Any:
-    """Return some rows of an array or a source, of which there is no copy where it is large."""
-    if isinstance(X, Source) and X.array is not None:
-        X = X.array
-    if isinstance(X, np.ndarray):
-        return (X if rows is None else X[rows]).astype(dtype, copy=False)
-    return View(X, dtype, rows)
 
 
 def tables(settings: Settings) -> Tables:
@@ -138,11 +97,11 @@ def task_of(y: np.ndarray) -> str:
 
 
 def _table(paths: str | list[str], settings: Settings) -> Table:
-    source = opened(paths, settings.data)
+    source = opened(paths, settings)
     if source.y is None:
         what = ", ".join(paths) if isinstance(paths, list) else paths
         raise ValueError(f"data.target is missing: which column of {what} holds the targets")
-    return Table(_rows(source, settings.network.dtype), source.y, int(source.n_dropped))
+    return Table(source, source.y, int(source.n_dropped))
 
 
 def _split(table: Table, share: float, seed: int, task: str) -> tuple[Table, Table]:
@@ -159,10 +118,16 @@ def _split(table: Table, share: float, seed: int, task: str) -> tuple[Table, Tab
             np.sort,
             train_test_split(np.arange(n), test_size=share, random_state=seed, stratify=labels),
         )
-    train, validation = (
-        Table(_rows(table.X, table.X.dtype, part), table.y[part]) for part in (rows, held_out)
-    )
+    train, validation = (Table(_some(table.X, part), table.y[part]) for part in (rows, held_out))
     return replace(train, n_dropped=table.n_dropped), validation
+
+
+def _some(source: Source, rows: np.ndarray) -> Subset:
+    """Return some rows; in memory, where they are there already: to read them is slower."""
+    part = Subset(source, rows)
+    if source.in_memory is not None:
+        part.in_memory = source.in_memory[rows]
+    return part
 
 
 def _with_numbers(table: Table) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -134,8 +135,13 @@ def evaluate(model: Any, table: Table) -> dict[str, float | None]:
     n = len(table)
     rows = max(1, BLOCK // max(table.X.shape[1], model.n_outputs_))
     blocks = [slice(start, min(start + rows, n)) for start in range(0, n, rows)]
-    if hasattr(model, "classes_"):
-        return _of_classes(model, table, blocks)
+    with warnings.catch_warnings():  # what is read has no names
+        warnings.filterwarnings("ignore", "X does not have valid feature names")
+        of_kind = _of_classes if hasattr(model, "classes_") else _of_numbers
+        return of_kind(model, table, blocks)
+
+
+def _of_numbers(model: Any, table: Table, blocks: list[slice]) -> dict[str, float | None]:
     y_mean = table.y.mean(axis=0, dtype=np.float64)
     errors = deviations = 0.0
     for block in blocks:
