@@ -201,9 +201,9 @@ class Run(Section):
     """Of the parameters to start with, the rows held out, the order of rows, and dropout."""
     threads: Count | None = Field(default=None, examples=[2])
     """The most threads, which change no result; all where left out."""
-    checkpoint_every: Count | Duration = 1
-    """When to write checkpoints: each so many epochs (iterations), or a time such as "30 s", "5
-    min" or "1 h"."""
+    checkpoint_every: Count | Duration = "30 s"
+    """When to write checkpoints, besides after the best epochs so far: each so many epochs
+    (iterations), or a time such as "30 s", "5 min" or "1 h", within long epochs too."""
     keep: Count = 1
     """How many checkpoints to keep."""
     plots: bool = True
