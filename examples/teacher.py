@@ -1,16 +1,16 @@
 """A large table of known difficulty: inputs at random, and a teacher's labels, some of them wrong.
 
-python examples/teacher.py --out teacher
+python examples/teacher.py
 fastmlp train examples/teacher.toml
 
 The first writes 11 million rows of 28 features, as many as HIGGS has [1]_, and 500,000 to test:
 1.3 GB, in less than a minute. The second trains on them with at most 300 MB of buffers. With
 --rows 20000 both take seconds.
 
-The folder holds part-00000.npy, part-00001.npy ... and test.npy: tables of float32, one row a
-sample, the label (0 or 1) in the last column. To read them:
+The folder examples/teacher, or another that --out names, holds part-00000.npy, part-00001.npy ...
+and test.npy: tables of float32, one row a sample, the label (0 or 1) in the last column:
 
-    source = fm.sources.open("teacher/part-*.npy", target=-1)
+    source = fm.sources.open("examples/teacher/part-*.npy", target=-1)
 
 Features are normal, each in a unit of its own: their deviations run from 0.01 to 100. The teacher
 is a network of one hidden layer of tanh, without biases: odd, so that both classes are equally
@@ -42,6 +42,7 @@ from tqdm import tqdm
 
 import fastmlp as fm
 
+FOLDER = Path(__file__).parent / "teacher"
 SHARD_ROWS = 500_000
 TEACHER, PARTS, TEST = range(3)  # what the seed is spawned for
 CHUNK_ROWS = 8192  # that are labelled at once
@@ -167,7 +168,7 @@ def generate(
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("teacher"), help="the folder")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="the folder")
     parser.add_argument("--rows", type=int, default=11_000_000)
     parser.add_argument("--test-rows", type=int, default=None, help="by default 1/22 of --rows")
     parser.add_argument("--shard-rows", type=int, default=SHARD_ROWS)

@@ -267,6 +267,11 @@ def read(path: Path) -> tuple[str, dict[str, Any]]:
     return kind, _decoded(path, tree, tensors)
 
 
+def written_by(path: Path) -> str:
+    """Return the version of fastmlp that has written a file; raises as `read` does."""
+    return str(_content(path)[0].get("written_by"))
+
+
 @contextlib.contextmanager
 def understanding(path: Path, otherwise: str) -> Iterator[None]:
     """Raise FormatError where what a file holds turns out to be wrong; `otherwise` says what it is.

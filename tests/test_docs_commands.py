@@ -9,7 +9,7 @@ import pytest
 from cases_experiments import fastmlp, write_table
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = ["experiments.md"]
+PAGES = ["commands.md", "experiments.md"]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # A page says of a file `name.toml` just before it shows what is in it.
 NAMED = re.compile(r"`(\w+\.toml)`[^`]*?:?\s*$")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
 import fastmlp as fm
+from cases_experiments import fastmlp
 from examples_loader import load_example
 
 example = load_example("teacher")
@@ -105,3 +110,20 @@ def test_errors_leave_the_folder_as_it_was(tmp_path, arguments, message):
     with pytest.raises(SystemExit, match=message):
         run(tmp_path, *arguments)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_the_experiment_trains_on_it_and_is_evaluated(tmp_path, monkeypatch):
+    """The two commands that the example begins with, on few rows."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(Path(example.__file__).with_suffix(".toml"), "teacher.toml")
+    run(tmp_path / "teacher")
+    small = ["--network.hidden", "16", "--solver.epochs", "2", "--run.plots", "false"]
+    done = fastmlp("train", "teacher.toml", *small)
+    assert done.exit_code == 0, done.output
+    trained = json.loads(Path("runs/teacher-001/metrics.json").read_text())
+    assert trained["rows"] == {"train": 2000, "test": 500}
+    done = fastmlp("evaluate", "runs/teacher-001", "teacher/test.npy", "--target", "-1", "--json")
+    assert done.exit_code == 0, done.output
+    evaluated = json.loads(done.stdout)
+    assert evaluated["accuracy"] == trained["test"]["score"] > 0.5
+    assert evaluated["log_loss"] == pytest.approx(trained["test"]["loss"], rel=1e-6)

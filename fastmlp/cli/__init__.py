@@ -13,6 +13,8 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 import fastmlp
+from fastmlp.cli import convert, evaluate, inspect, predict
+from fastmlp.cli.common import as_help
 from fastmlp.cli.demo import demo
 
 # Commands whose flags are made from settings, when one is asked for, as that takes a while: the
@@ -72,4 +74,7 @@ def _sweep() -> None:
     """Run an experiment with many settings and seeds."""
 
 
+for tool in (evaluate, predict, inspect, convert):
+    name = tool.__name__.rpartition(".")[2]
+    app.command(help=as_help(tool.HELP))(getattr(tool, name))
 app.command()(demo)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +46,8 @@ def errors_in_one_line(show_traceback: bool = False) -> Iterator[None]:
         yield
     except SettingsError:  # of wrong usage, with another exit code
         raise
+    except BrokenPipeError:  # who was reading has read enough: click ends the command silently
+        raise
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         if show_traceback:
             traceback.print_exc()
@@ -62,6 +67,19 @@ def settings_errors() -> Iterator[None]:
         for problem in error.problems:
             tell_error(problem)
         raise typer.Exit(USAGE) from error
+
+
+@contextmanager
+def cleaned_up_on_sigterm() -> Iterator[None]:
+    """End the command on SIGTERM as on an error: files that are half written are removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def tell_error(message: str) -> None:
