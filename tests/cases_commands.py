@@ -63,7 +63,9 @@ def model(kind, X):
         return fm.MLPClassifier(**fit).fit(X, y), y
     if kind == "pipeline":
         scaled = make_pipeline(StandardScaler(), fm.MLPClassifier(**fit))
-        return scaled.fit(100 * X + 3, words), words
+        return scaled.fit(rows_for(kind, X), words), words
+    if kind == "scaled":
+        return fm.MLPClassifier(**fit, scaling="standard").fit(rows_for(kind, X), words), words
     if kind == "regressor":
         return fm.MLPRegressor(**fit).fit(X, numbers(X)), numbers(X)
     if kind == "two numbers":
@@ -99,6 +101,6 @@ def write_csv(path, X, y=None, names=NAMES, target="label"):
     return path
 
 
-def warm(kind):
-    """Return the scale that rows of a model of this kind have."""
-    return (100, 3) if kind == "pipeline" else (1, 0)
+def rows_for(kind, X):
+    """Return rows as a model of this kind takes them."""
+    return 100 * X + 3 if kind in ("pipeline", "scaled") else X

@@ -19,6 +19,7 @@ from cases_commands import (
     labels,
     model,
     predictions,
+    rows_for,
     run,
     write_csv,
 )
@@ -33,8 +34,7 @@ def case(tmp_path, request):
     fitted, _ = model(request.param, features())
     X = features(211, seed=1)
     y = model(request.param, X)[1]
-    if request.param == "pipeline":
-        X = 100 * X + 3
+    X = rows_for(request.param, X)
     fm.save(tmp_path / "model.safetensors", fitted)
     rows = write_csv(tmp_path / "rows.csv", X, y)
     return (tmp_path / "model.safetensors", rows, "--target", "label"), fitted, X, y
@@ -47,7 +47,7 @@ def probabilities(fitted, X):
 
 
 @pytest.mark.parametrize(
-    "case", ["words", "binary", "pipeline", "softmax", "margins"], indirect=True
+    "case", ["words", "binary", "pipeline", "scaled", "softmax", "margins"], indirect=True
 )
 def test_labels(case, monkeypatch):
     arguments, fitted, X, y = case

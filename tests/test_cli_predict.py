@@ -14,10 +14,31 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import fastmlp as fm
-from cases_commands import NAMES, WORDS, fails, features, labels, model, predictions, run, write_csv
+from cases_commands import (
+    NAMES,
+    WORDS,
+    fails,
+    features,
+    labels,
+    model,
+    predictions,
+    rows_for,
+    run,
+    write_csv,
+)
 from fastmlp.cli import data
 
-KINDS = ("words", "binary", "pipeline", "regressor", "two numbers", "softmax", "margins", "net")
+KINDS = (
+    "words",
+    "binary",
+    "pipeline",
+    "scaled",
+    "regressor",
+    "two numbers",
+    "softmax",
+    "margins",
+    "net",
+)
 SUFFIXES = (".csv", ".npy", ".parquet", ".arrow")
 pytestmark = pytest.mark.filterwarnings("ignore:.*Maximum iterations")
 
@@ -27,8 +48,7 @@ def case(tmp_path, request):
     """A model in a file, rows in a file, the model and the rows."""
     X = features()
     fitted, _ = model(request.param, X)
-    if request.param == "pipeline":
-        X = 100 * X + 3
+    X = rows_for(request.param, X)
     fm.save(tmp_path / "model.safetensors", fitted)
     np.save(tmp_path / "rows.npy", X)
     return tmp_path, fitted, X
@@ -111,7 +131,7 @@ def test_probabilities(case, suffix):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".npy"])
-@pytest.mark.parametrize("case", ["words", "two numbers", "pipeline"], indirect=True)
+@pytest.mark.parametrize("case", ["words", "two numbers", "scaled"], indirect=True)
 def test_blocks_change_nothing(case, suffix, monkeypatch):
     folder, *_ = case
     files = folder / "model.safetensors", folder / "rows.npy"
