@@ -137,7 +137,7 @@ def test_a_label_never_seen_is_named_with_its_row(case, tmp_path):
     y[[30, 77]] = "fox"
     write_csv(arguments[1], X, y)
     message = fails("evaluate", *arguments, "--output", tmp_path / "metrics.json")
-    assert f"{arguments[1]}, row 30: the label 'fox' is none that" in message
+    assert f"{arguments[1]}, line 32: the label 'fox' is none that" in message
     assert "'cat', 'dog', 'emu, flightless'" in message
     assert not (tmp_path / "metrics.json").exists()
 

@@ -116,7 +116,7 @@ class SavedModel:
         with _without_names():
             X = self._scaled(X)
             if scaling is not None:
-                X = scaling.of_few(self._estimator._checked_features(X, net))
+                X = scaling.of(self._estimator._checked_features(X, net))
             return net.loss(self._w, X, targets, reduction="sum")
 
 
