@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+import cases_tables
 import fastmlp as fm
 from cases import problem, same_bits
 from cases_interrupts import Lines, one_of_each, traced
@@ -14,6 +15,7 @@ from cases_sources import Rows
 from fastmlp import workspace
 from fastmlp.solvers import samples, trainers
 from fastmlp.solvers.orders import BUFFER_RUNS, BufferedOrder
+from fastmlp.sources import file_source
 from fastmlp.sources.read_ahead import ReadAhead
 
 N = 131
@@ -116,6 +118,24 @@ def test_shapes_that_do_not_fit():
         minibatch(Rows(X[:-1]), Y)
     with pytest.raises(ValueError, match="X must hold real numbers; got dtype complex64"):
         minibatch(Rows(X.astype("complex64")), Y)
+
+
+@pytest.mark.parametrize("extension", cases_tables.FORMATS)
+@pytest.mark.parametrize("limit", ["1 GB", 6000], ids=["in memory", "streamed"])
+def test_every_format(extension, limit, tmp_path, monkeypatch):
+    monkeypatch.setattr(file_source, "BUFFER_BYTES", 1000)
+    monkeypatch.setattr(file_source, "shuffle_bytes", lambda table: 0)
+    table, y = np.tile(X, (3, 1)), np.tile(Y, 3)
+    path, options = cases_tables.write(tmp_path, extension, table, y)
+    rows = fm.sources.open(path, memory_limit=limit, **options)
+    assert (rows.in_memory is None) == (limit == 6000)
+    for order in ("shuffled", "buffered"):
+        if order == "buffered" or rows.in_memory is not None:
+            expected = minibatch(table, y, order=order)
+            assert same_bits(minibatch(rows, rows.y, order=order), expected)
+    expected = SOLVERS["gradient_descent"](table, y)
+    assert same_bits(SOLVERS["gradient_descent"](rows, rows.y), expected)
+    assert same_bits(NET.predict(W, rows), NET.predict(W, table))
 
 
 # Checkpoints ---------------------------------------------------------------------------------
