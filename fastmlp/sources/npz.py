@@ -18,6 +18,7 @@ import numpy as np
 
 from fastmlp.sources.columns import Column
 from fastmlp.sources.named_arrays import Array, ArraysReader
+from fastmlp.sources.places import fill
 from fastmlp.sources.reader import BLOCK_BYTES
 
 _DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError)
@@ -125,6 +126,7 @@ class _Member:
                 shutil.copyfileobj(stream, copy, 2**20)
         except _DAMAGES as error:
             raise ValueError(self._damaged(error)) from error
+        copy.flush()
         self._file = copy
 
     def rows(self, start: int, stop: int, columns: list[int]) -> np.ndarray:
@@ -141,9 +143,8 @@ class _Member:
 
     def _fill(self, out: np.ndarray, position: int) -> None:
         """Read numbers from a position on into an array in C order."""
-        self._file.seek(self._offset + position * self.dtype.itemsize)
-        n_read = cast(Any, self._file).readinto(out.reshape(-1).view(np.uint8))
-        if n_read < out.nbytes:
+        offset = self._offset + position * self.dtype.itemsize
+        if fill(self._file, offset, out.reshape(-1).view(np.uint8).data) < out.nbytes:
             raise OSError(f"{self._path} has shrunk since it was opened")
 
     def _damaged(self, problem: object) -> str:

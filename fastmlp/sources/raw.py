@@ -12,6 +12,7 @@ import numpy as np
 
 from fastmlp.sources.base import Rows
 from fastmlp.sources.idx import header
+from fastmlp.sources.places import fill
 from fastmlp.sources.tables import READ_BYTES, Table, Unchanged
 
 
@@ -116,8 +117,10 @@ class RawTable(Table):
             first = int(np.searchsorted(starts, rows.start, side="right")) - 1
             for k in range(first, len(self._files)):
                 start, stop = max(rows.start, starts[k]), min(rows.stop, starts[k + 1])
-                if start >= stop:
+                if starts[k] >= rows.stop:
                     return
+                if start >= stop:  # a file without rows
+                    continue
                 places = slice(start - rows.start, stop - rows.start)
                 yield places, k, slice(int(start - starts[k]), int(stop - starts[k]))
         elif len(self._files) == 1:
@@ -144,7 +147,6 @@ class _File:
             self._file = self._layout.path.open("rb", buffering=0)
         if out.size == 0:
             return
-        n_rows = len(out)
         if isinstance(rows, slice):
             n_read = self._read_run(rows.start, out)
         elif hasattr(os, "pread"):
@@ -156,16 +158,15 @@ class _File:
             )  # fmt: skip
         else:
             n_read = sum(self._read_run(int(row), out[i : i + 1]) for i, row in enumerate(rows))
-        if n_read != n_rows:
-            raise OSError(f"{self._layout.path} has become shorter since it was opened")
+        if n_read != len(out):
+            self._unchanged.require()  # else it is the disk
+            row = rows.start + n_read if isinstance(rows, slice) else rows[n_read]
+            raise OSError(f"{self._layout.path}, row {row}: cannot be read")
 
     def _read_run(self, row: int, out: np.ndarray) -> int:
         """Fill `out` from a row on; return how many rows there were."""
-        self._file.seek(self._layout.offset + row * self._row_bytes)
-        left = out.reshape(-1).view(np.uint8).data
-        while len(left) and (n := self._file.readinto(left)):
-            left = left[n:]
-        return len(out) - -(-len(left) // self._row_bytes)
+        offset = self._layout.offset + row * self._row_bytes
+        return fill(self._file, offset, out.reshape(-1).view(np.uint8).data) // self._row_bytes
 
     def close(self) -> None:
         """Close the file; the next reading opens it anew."""
@@ -199,7 +200,7 @@ def npy(path: Path) -> Layout:
         except (KeyError, ValueError) as error:
             raise ValueError(f"{path} is no .npy file that can be read: {error}") from None
         offset = file.tell()
-    if in_columns and min(shape, default=0) > 1:
+    if in_columns and sum(size != 1 for size in shape) > 1:
         raise ValueError(f"{path} is in Fortran order: its rows are not together")
     return _checked(path, offset, shape, dtype)
 

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from fastmlp.sources.places import fill
 from fastmlp.sources.reader import MAX_BLOCK_BYTES, Reader
 
 _BOM = b"\xef\xbb\xbf"
@@ -59,11 +60,10 @@ class TextReader(Reader):
     def _content(self, block: int) -> bytes:
         """Return a block's bytes."""
         offset, end = self._offsets[block : block + 2]
-        self._file.seek(offset)
-        content = self._file.read(end - offset)
-        if len(content) < end - offset:
+        content = bytearray(end - offset)
+        if fill(self._file, offset, memoryview(content)) < end - offset:
             raise OSError(f"{self.path} has shrunk since it was opened")
-        return content
+        return bytes(content)
 
     def _first_line(self) -> tuple[bytes, int, int]:
         """Return the first line that is a row; its number, from 1; and the offset behind it."""
@@ -139,4 +139,5 @@ class TextReader(Reader):
                 shutil.copyfileobj(unzipped, copy, 2**20)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise ValueError(f"{self.path} is truncated or damaged gzip: {error}") from error
+        copy.flush()
         return copy

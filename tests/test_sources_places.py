@@ -1,0 +1,89 @@
+"""Sources: which rows are read, whoever else reads the same files."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+import cases_tables
+import fastmlp as fm
+from cases import same_bits
+from fastmlp.sources import file_source
+
+N = 203
+
+
+def table(n=N):
+    return np.random.default_rng(0).integers(-9, 9, (n, 5)).astype("float64")
+
+
+def streamed(path, **options):
+    """Return a source that keeps few blocks."""
+    source = fm.sources.open(path, memory_limit=int(table().nbytes * 1.5), **options)
+    assert source.in_memory is None
+    return source
+
+
+@pytest.fixture
+def _small_buffers(monkeypatch):
+    monkeypatch.setattr(file_source, "BUFFER_BYTES", 1000)
+    monkeypatch.setattr(file_source, "BORDER_BYTES", 10)
+    monkeypatch.setattr(file_source, "RUN_NUMBERS", 10)
+
+
+def test_shards_without_rows(tmp_path):
+    X = table()
+    for k, (start, stop) in enumerate([(0, 0), (0, 90), (90, 90), (90, 90), (90, N), (0, 0)]):
+        np.save(tmp_path / f"{k}.npy", X[start:stop])
+    source = fm.sources.open(tmp_path / "*.npy")
+    for rows in (slice(0, N), slice(89, 91), slice(90, 95), slice(90, 90)):
+        out = np.full((rows.stop - rows.start, 5), np.nan)
+        source.read(rows, out)
+        assert same_bits(out, X[rows])
+    assert same_bits(source[np.arange(N)[::-1]], X[::-1])
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 3), (5, 1, 3), (1, 1, 3), (4, 1)])
+def test_columns_first(shape, tmp_path):
+    """Fortran's order is C's where only one axis is longer than 1."""
+    array = np.arange(float(np.prod(shape))).reshape(shape)
+    with (tmp_path / "x.npy").open("wb") as file:
+        header = {"descr": "<f8", "fortran_order": True, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(array.tobytes("F"))
+    if sum(size > 1 for size in shape) > 1:
+        with pytest.raises(ValueError, match="is in Fortran order"):
+            fm.sources.open(tmp_path / "x.npy")
+    else:
+        assert_array_equal(fm.sources.open(tmp_path / "x.npy")[:], array.reshape(shape[0], -1))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.usefixtures("_small_buffers")
+@pytest.mark.parametrize("extension", ["npy", "csv", "csv.gz", "svm", "npz", "compressed.npz"])
+def test_the_position_of_files_is_left_alone(extension, tmp_path, monkeypatch):
+    """A process shares it with those forked from it, which may read at the same time."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    X, options = table(), {}
+    path = tmp_path / f"table.{extension}"
+    if extension == "npy":
+        np.save(path, X)
+    else:
+        path, options = cases_tables.write(tmp_path, extension, X)
+        options["block_bytes"] = 300
+    source = streamed(path, **options)
+    source[:10]
+    files = [
+        int(one.name)
+        for one in Path("/proc/self/fd").iterdir()
+        if one.is_symlink() and os.readlink(one).startswith(str(tmp_path))
+    ]
+    assert files
+    for file in files:
+        os.lseek(file, 7, os.SEEK_SET)
+    assert same_bits(source[:], X)
+    assert {os.lseek(file, 0, os.SEEK_CUR) for file in files} == {7}
