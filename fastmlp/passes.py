@@ -119,8 +119,9 @@ class Passes:
 
     def data(self, start: int, stop: int, with_X: bool = True) -> batch.Data:
         """Bundle a block of rows for the kernels, converted where need be."""
-        rows = slice(start, stop if with_X else start)
-        X = np.ascontiguousarray(self.X[rows], self.net.dtype)
+        X = np.empty((0, self.net.widths[0]), self.net.dtype)
+        if with_X:
+            X = np.ascontiguousarray(self.X[start:stop], self.net.dtype)
         y = None
         if self.y is not None:
             dtype = np.dtype(np.int64) if self.y.ndim == 1 else self.net.dtype

@@ -87,3 +87,35 @@ def test_the_position_of_files_is_left_alone(extension, tmp_path, monkeypatch):
         os.lseek(file, 7, os.SEEK_SET)
     assert same_bits(source[:], X)
     assert {os.lseek(file, 0, os.SEEK_CUR) for file in files} == {7}
+
+
+@pytest.mark.usefixtures("_small_buffers")
+@pytest.mark.parametrize("extension", ["npy", "csv"])
+@pytest.mark.parametrize(
+    "index",
+    [[], [-1, 0, -N], [True] * 3 + [False] * (N - 3), np.arange(4, dtype=np.uint8)],
+    ids=["none", "from the end", "truth values", "bytes"],
+)
+def test_an_index_is_numpys(extension, index, tmp_path):
+    X = table()
+    np.save(tmp_path / "x.npy", X)
+    np.savetxt(tmp_path / "x.csv", X, delimiter=",")
+    source = streamed(tmp_path / f"x.{extension}")
+    assert same_bits(source[index], X[index] if len(index) else X[:0])
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        (5, "must be a slice or a vector of integers; got 5"),
+        ([0.5], "must be a slice or a vector of integers"),
+        ([[0]], "must be a slice or a vector of integers"),
+        ([N], "there is no row 203 in a source of 203 rows"),
+        ([-N - 1], "there is no row -204"),
+        ([True], "rows has 1 truth values, the source 203 rows"),
+    ],
+)
+def test_no_such_rows(index, message, tmp_path):
+    np.save(tmp_path / "x.npy", table())
+    with pytest.raises(IndexError, match=message):
+        fm.sources.open(tmp_path / "x.npy")[index]

@@ -14,6 +14,7 @@ from cases_runs import exit_code_of_a_fork
 from cases_sources import Rows
 from fastmlp import workspace
 from fastmlp.solvers import samples, trainers
+from fastmlp.solvers.holdout import Holdout
 from fastmlp.solvers.orders import BUFFER_RUNS, BufferedOrder
 from fastmlp.sources import file_source
 from fastmlp.sources.read_ahead import ReadAhead
@@ -187,6 +188,27 @@ def test_interrupt_at_any_line(rng, tmp_path, monkeypatch):
     assert n_resumed > 10
 
 
+def test_interrupt_between_the_last_update_and_the_epochs_end(tmp_path, monkeypatch):
+    """The epoch has no more samples then, in whatever order."""
+    evaluate, n_calls = Holdout.evaluate, iter(range(99))
+
+    def interrupted(self, w):
+        if next(n_calls) == 1:
+            raise KeyboardInterrupt
+        return evaluate(self, w)
+
+    for order in ("shuffled", "buffered", "replacement", "sequential"):
+        settings = {"order": order, "validation": 0.3}
+        expected, path = minibatch(X, Y, **settings), tmp_path / order
+        n_calls = iter(range(99))
+        with monkeypatch.context() as patch:
+            patch.setattr(Holdout, "evaluate", interrupted)
+            with pytest.warns(RuntimeWarning, match="Interrupted"):
+                minibatch(Rows(X), Y, **settings, checkpoint=path)
+        found = minibatch(Rows(X), Y, **settings, checkpoint=path, resume=True)
+        assert same_bits(found, expected)
+
+
 # Reading ahead -------------------------------------------------------------------------------
 
 
@@ -195,6 +217,21 @@ def test_rows_are_read_by_a_thread(monkeypatch):
     source = Rows(X)
     minibatch(source, Y)
     assert any(name.startswith("fastmlp-reading") for name in source.threads)
+
+
+@pytest.mark.parametrize("name", ["predict", "loss", "gradient", "gradient_descent", "batches"])
+@pytest.mark.usefixtures("_buffers")
+def test_nothing_is_read_that_is_empty(name):
+    """It would wait for the rows that are read meanwhile."""
+    lengths = []
+
+    class Noted(Rows):
+        def read(self, rows, out):
+            lengths.append(len(out))
+            super().read(rows, out)
+
+    SOLVERS[name](Noted(X), Y)
+    assert min(lengths) > 0
 
 
 def test_buffers_are_not_written_while_in_use(rng):

@@ -107,14 +107,14 @@ class BufferedOrder(Order):
 
     def take(self, start: int, stop: int) -> np.ndarray:
         """Return the samples at places start .. stop - 1 of the epoch; to be called in sequence."""
-        taken = []
+        taken = [np.empty(0, np.int64)]
         while start < stop:
             if start == self._begin + len(self._buffer):
                 self._fill(start)
             part = self._buffer[start - self._begin : stop - self._begin]
             taken.append(part)
             start += len(part)
-        return np.concatenate(taken) if len(taken) != 1 else taken[0]
+        return np.concatenate(taken)
 
     def _fill(self, start: int) -> None:
         """Have the next runs in the buffer, shuffled."""

@@ -93,11 +93,28 @@ class Source(ABC):
             rows = slice(start, max(start, stop))
             n = rows.stop - start
         else:
-            rows = np.asarray(rows, np.int64)
+            rows = self._numbers(rows)
             n = len(rows)
         out = np.empty((n, self.shape[1]), self.dtype)
         self.read(rows, out)
         return out
+
+    def _numbers(self, rows: Any) -> np.ndarray:
+        """Return which rows an index of NumPy means, from 0 on."""
+        index = np.asarray(rows)
+        if index.size == 0 and index.ndim == 1:
+            return np.empty(0, np.int64)
+        if index.ndim != 1 or index.dtype.kind not in "iub":
+            raise IndexError(f"rows must be a slice or a vector of integers; got {rows!r}")
+        if index.dtype.kind == "b":
+            if len(index) != len(self):
+                raise IndexError(f"rows has {len(index)} truth values, the source {len(self)} rows")
+            return np.flatnonzero(index)
+        numbers = index.astype(np.int64, copy=False)
+        for row in (numbers.min(), numbers.max()):
+            if not -len(self) <= row < len(self):
+                raise IndexError(f"there is no row {row} in a source of {len(self)} rows")
+        return np.where(numbers < 0, numbers + len(self), numbers)
 
     def require_finite(self, dtype: np.dtype[Any]) -> None:
         """Raise where a number is not finite in `dtype`; reads all rows once.

@@ -64,6 +64,8 @@ class BlockTable(Table):
                 X = self._block(block)[first - start : last - start]
                 out[first - rows.start : last - rows.start] = X
             return
+        if not len(rows):
+            return
         of_block = np.searchsorted(self._starts, rows, side="right") - 1
         order = np.argsort(of_block, kind="stable")
         blocks, begins = np.unique(of_block[order], return_index=True)
@@ -89,7 +91,8 @@ class BlockTable(Table):
 
     def _read(self, block: int) -> tuple[np.ndarray, np.ndarray | None]:
         reader, i = self._of[block]
-        return reader.read(i)
+        X, y = reader.read(i)
+        return X.astype(self.dtype, copy=False), y
 
     def chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         """Yield X and the targets of all rows in sequence."""
