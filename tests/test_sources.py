@@ -356,7 +356,7 @@ def test_memory_in_words(text, expected):
     assert n_bytes("memory_limit", text) == expected
 
 
-@pytest.mark.parametrize("value", ["300 MX", "", "-3 MB", 0, -1, True, None, "MB"])
+@pytest.mark.parametrize("value", ["300 MX", "", "-3 MB", 0, -1, True, None, "MB", np.inf])
 def test_no_memory(value, tmp_path):
     np.save(tmp_path / "x.npy", numbers())
     with pytest.raises(ValueError, match=r'memory_limit must be a number of bytes, or as "300 MB"'):

@@ -53,14 +53,14 @@ class FileSource(Source):
         all_bytes = table.n_rows * table.width * self.dtype.itemsize
         if not table.has_random_access and all_bytes <= memory_limit // 2:
             kept = np.empty((table.n_rows, table.width), self.dtype)
-        self.y, self._dropped, self.greatest = scan(table, on_missing, kept)
+        self.y, self._dropped, self.greatest = scan(table, on_missing, self.dtype, kept)
         self.n_dropped = len(self._dropped)
         self.shape = table.n_rows - self.n_dropped, table.width
         if self.shape[0] == 0:
             raise ValueError(f"{name} has no rows" + (" without NaN" if self.n_dropped else ""))
         self.in_memory: np.ndarray | None = None
         if kept is not None:
-            self.in_memory = np.delete(kept, self._dropped, axis=0) if self.n_dropped else kept
+            self.in_memory = kept[: self.shape[0]]
         self.has_random_access = table.has_random_access or kept is not None
         taken = (0 if self.y is None else self.y.nbytes) + self._dropped.nbytes
         buffers = BUFFER_BYTES + shuffle_bytes(self._table)
@@ -86,7 +86,12 @@ class FileSource(Source):
             out[...] = self.in_memory[rows]
             return
         with self._served():
-            self._table.read(self._stored(rows), out)
+            if self.dtype in (out.dtype, self._table.dtype):
+                self._table.read(self._stored(rows), out)
+            else:  # rounded as they are where they are kept
+                rounded = np.empty(out.shape, self.dtype)
+                self._table.read(self._stored(rows), rounded)
+                out[...] = rounded
 
     def _served(self) -> threading.Lock:
         """Return what to hold while the files are in use."""
@@ -109,7 +114,8 @@ class FileSource(Source):
         """Return the file of a row and its place there, in words."""
         stored = self._stored(np.array([row]))
         assert isinstance(stored, np.ndarray)
-        return self._table.where(int(stored[0]))
+        with self._served():  # it may look into the file
+            return self._table.where(int(stored[0]))
 
     def require_finite(self, dtype: np.dtype[Any]) -> None:
         """Raise where a number is not finite in `dtype`; all rows have been seen to be finite."""

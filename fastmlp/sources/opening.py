@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from fastmlp.sources.file_source import FileSource
 from fastmlp.sources.idx import load_idx
 from fastmlp.sources.raw import Layout, RawTable
 from fastmlp.sources.tables import Table
+from fastmlp.validation import is_number
 
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
          "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}  # fmt: skip
@@ -55,8 +57,9 @@ def open(
         "npy", "idx", "npz", "csv", "tsv", "txt", "svmlight", "parquet", "arrow" or "hdf5"; by
         default by the file's name.
     dtype : dtype, optional
-        Of the rows as they are given on, an integer or floating one; by default as stored, of text
-        float64. An estimator computes in float32 where it is that, else in float64.
+        Of the rows as they are given on, an integer or floating one, which must hold all numbers;
+        by default as stored, of text float64. An estimator computes in float32 where it is that,
+        else in float64.
     on_missing : {"error", "drop"}, default="error"
         What to do about rows in which a number is NaN or absent.
     memory_limit : int or str, default="1 GB"
@@ -73,8 +76,8 @@ def open(
     Raises
     ------
     ValueError
-        For a row that cannot be parsed, or is not finite, naming file and row; columns that are not
-        there; files of different columns.
+        For a row that cannot be parsed, or is not finite, or not in the dtype, naming file and row;
+        columns that are not there; files of different columns.
     OSError
         For a file that cannot be read. Later, while it is read: for one that has changed since.
     ImportError
@@ -105,7 +108,7 @@ def n_bytes(name: str, value: Any) -> int:
         match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([A-Za-z]*)\s*", value)
         if match is not None and match[2].upper() in UNITS:
             return max(1, int(float(match[1]) * UNITS[match[2].upper()]))
-    elif isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and value >= 1:
+    elif is_number(value) and 1 <= value < math.inf:
         return int(value)
     raise ValueError(f'{name} must be a number of bytes, or as "300 MB"; got {value!r}')
 

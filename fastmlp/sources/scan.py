@@ -40,7 +40,9 @@ class Targets:
 
     def array(self) -> np.ndarray | None:
         """Return all targets; None where there were none to take."""
-        return None if self._values is None else self._values[: self._n].copy()
+        if self._values is None or self._n == self._room:
+            return self._values
+        return self._values[: self._n].copy()
 
 
 def _smallest(values: np.ndarray) -> np.ndarray:
@@ -51,11 +53,12 @@ def _smallest(values: np.ndarray) -> np.ndarray:
         return values.astype(str)
     if values.size == 0:
         return values.astype(np.uint8)
-    least, most = values.min(), values.max()
+    least, most = values.min().item(), values.max().item()
     if values.dtype.kind == "f":
         is_whole = abs(least) < 2**31 and abs(most) < 2**31 and (values == np.floor(values)).all()
         if not is_whole or np.signbit(values[values == 0]).any():
-            single = values.astype(np.float32)
+            with np.errstate(over="ignore"):
+                single = values.astype(np.float32)
             return single if (single == values).all() else values
     # A signed integer holds as much below zero as up to -1 - n above.
     widest = min(int(least), -1 - int(most)) if least < 0 else int(most)
@@ -63,7 +66,7 @@ def _smallest(values: np.ndarray) -> np.ndarray:
 
 
 def scan(
-    table: Table, on_missing: str, kept: np.ndarray | None = None
+    table: Table, on_missing: str, dtype: np.dtype[Any], kept: np.ndarray | None = None
 ) -> tuple[np.ndarray | None, np.ndarray, float]:
     """Return the targets, which rows are to be left out, and the largest magnitude in X.
 
@@ -71,18 +74,20 @@ def scan(
     ----------
     table : Table
     on_missing : {"error", "drop"}
-    kept : ndarray of shape (n_rows, width), optional
-        Where X is to be kept.
+    dtype : numpy.dtype
+        What X is to be given on in.
+    kept : ndarray of shape (n_rows, width) and of the dtype, optional
+        Where X is to be kept, but for rows that are left out.
 
     Raises
     ------
     ValueError
-        For what is missing, unless it is to be dropped, and for infinity; naming file and row.
+        For what is missing, unless it is to be dropped, for infinity, and for what the dtype cannot
+        hold; naming file and row.
     """
     targets, dropped, greatest, start = Targets(table.n_rows), [], 0.0, 0
+    n_kept = 0
     for X, y in table.chunks():
-        if kept is not None:
-            kept[start : start + len(X)] = X
         missing = _missing(X, y)
         if missing is not None:
             if on_missing == "error":
@@ -90,7 +95,7 @@ def scan(
             dropped.append(start + np.flatnonzero(missing))
             X, y = X[~missing], None if y is None else y[~missing]
         if X.size and X.dtype.kind == "f":
-            largest = float(np.abs(X).max())
+            largest = float(max(X.max(), -X.min()))
             if not np.isfinite(largest):
                 row, column = np.argwhere(np.isinf(X))[0]
                 row = _row_before(row, missing)
@@ -98,6 +103,21 @@ def scan(
                     f"{table.where(start + row)}: {_column(table, column)} is infinite"
                 )
             greatest = max(greatest, largest)
+        held = X
+        if X.dtype != dtype:
+            with np.errstate(over="ignore", invalid="ignore"):
+                held = X.astype(dtype)
+            fits = np.isfinite(held) if dtype.kind == "f" else held == X
+            if not fits.all():
+                row, column = np.argwhere(~fits)[0]
+                place = table.where(start + _row_before(row, missing))
+                raise ValueError(
+                    f"{place}: {_column(table, column)} is {X[row, column]}, which {dtype} cannot "
+                    "hold"
+                )
+        if kept is not None:
+            kept[n_kept : n_kept + len(X)] = held
+            n_kept += len(X)
         if y is not None:
             try:
                 targets.add(y)
@@ -112,7 +132,7 @@ def _missing(X: np.ndarray, y: np.ndarray | None) -> np.ndarray | None:
     """Return in which rows something is missing (n,) bool; None for none."""
     missing: Any = False
     if X.dtype.kind == "f":
-        with np.errstate(invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             if np.isnan(X.sum()):  # infinities of both signs too
                 missing = np.isnan(X).any(axis=1)
     if y is not None:
