@@ -25,10 +25,7 @@ def read_all(path, **options):
         order = np.random.default_rng(n_blocks).permutation(n_blocks)
         blocks = {int(block): file.read(int(block)) for block in order}
         for block in order:
-            targets = file.read_targets(int(block))
-            assert (targets is None) == (not file.has_target)
-            if file.has_target:
-                assert_array_equal(targets, blocks[int(block)][1])
+            assert (blocks[int(block)][1] is None) == (not file.has_target)
         assert_array_equal(np.cumsum([len(blocks[b][0]) for b in range(n_blocks)]), file.ends)
         for X, _ in blocks.values():
             assert X.dtype == file.dtype
@@ -200,9 +197,8 @@ def test_file_changed_after_opening(tmp_path, rng, extension, how):
         else:
             path.unlink()
         said = "has vanished" if how == "deleted" else "has changed"
-        for read in (file.read, file.read_targets):
-            with pytest.raises(OSError, match=f"{re.escape(str(path))} {said} since it was opened"):
-                read(0)
+        with pytest.raises(OSError, match=f"{re.escape(str(path))} {said} since it was opened"):
+            file.read(0)
 
 
 @pytest.mark.parametrize("extension", cases_tables.FORMATS)

@@ -140,7 +140,6 @@ def test_columnar_parts_of_large_groups(write, rng, extension):
             got, y = file.read(block)
             assert_array_equal(got, X[start:stop])
             assert_array_equal(y, labels[start:stop])
-            assert_array_equal(file.read_targets(block), labels[start:stop])
 
 
 @COLUMNAR

@@ -1,6 +1,7 @@
 """Sources: which rows are read, whoever else reads the same files."""
 
 import os
+import pickle
 import sys
 import tempfile
 from pathlib import Path
@@ -12,7 +13,7 @@ from numpy.testing import assert_array_equal
 import cases_tables
 import fastmlp as fm
 from cases import same_bits
-from fastmlp.sources import file_source
+from fastmlp.sources import columnar, file_source
 
 N = 203
 
@@ -119,3 +120,56 @@ def test_no_such_rows(index, message, tmp_path):
     np.save(tmp_path / "x.npy", table())
     with pytest.raises(IndexError, match=message):
         fm.sources.open(tmp_path / "x.npy")[index]
+
+
+@pytest.mark.usefixtures("_small_buffers")
+@pytest.mark.parametrize("extension", cases_tables.FORMATS)
+def test_copies_by_pickle(extension, tmp_path):
+    """They open files anew, where they do not have all rows."""
+    X = table()
+    path, options = cases_tables.write(tmp_path, extension, X)
+    if extension not in cases_tables.COLUMNAR:
+        options["block_bytes"] = 300
+    source, in_memory = streamed(path, **options), fm.sources.open(path, **options)
+    source[:]
+    content = pickle.dumps(source)
+    copy = pickle.loads(content)
+    source.close()
+    assert same_bits(copy[:], X)
+    assert copy.where(N - 1) == in_memory.where(N - 1)
+    copy.close()
+    path.write_bytes(b"")
+    assert same_bits(pickle.loads(pickle.dumps(in_memory))[:], X)
+    with pytest.raises(OSError, match="has changed since it was opened"):
+        pickle.loads(content)
+
+
+@pytest.mark.usefixtures("_small_buffers")
+def test_what_is_kept_is_not_pickled(tmp_path, monkeypatch):
+    monkeypatch.setattr(file_source, "BUFFER_BYTES", -(10**6))
+    path, options = cases_tables.write(tmp_path, "csv", table())
+    source = streamed(path, **options, block_bytes=300)
+    before = len(pickle.dumps(source))
+    source[:]
+    assert len(pickle.dumps(source)) < before + 100
+
+
+@pytest.mark.usefixtures("_small_buffers")
+def test_interrupt_while_a_row_group_is_read(tmp_path, monkeypatch):
+    """No rows are taken for others afterwards."""
+    X = table()
+    path, options = cases_tables.write(tmp_path, "parquet", X)
+    source = streamed(path, **options, block_bytes=20 * 40)
+    source[0:20]
+    take = columnar._Stream.take
+
+    def interrupted(self, n_rows):
+        yield from take(self, min(n_rows, 3))
+        if n_rows > 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(columnar._Stream, "take", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            source[20:40]
+    assert same_bits(source[20:60], X[20:60])

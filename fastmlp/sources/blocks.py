@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -54,6 +54,10 @@ class BlockTable(Table):
         self.most_rows = int(np.diff(self._starts).max(initial=0))
         self.kept_bytes = 0
         self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._n_bytes = 0  # of them
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_kept": OrderedDict(), "_n_bytes": 0}
 
     def read(self, rows: Rows, out: np.ndarray) -> None:
         """Write rows into out (n, width), converted to its dtype."""
@@ -84,9 +88,11 @@ class BlockTable(Table):
             self._kept.move_to_end(block)
             return self._kept[block]
         X, _ = self._read(block)
+        self._n_bytes += X.nbytes
         self._kept[block] = X
-        while sum(one.nbytes for one in self._kept.values()) > self.kept_bytes and self._kept:
-            self._kept.popitem(last=False)
+        while self._kept and self._n_bytes > self.kept_bytes:
+            _, oldest = self._kept.popitem(last=False)
+            self._n_bytes -= oldest.nbytes
         return X
 
     def _read(self, block: int) -> tuple[np.ndarray, np.ndarray | None]:
@@ -107,5 +113,6 @@ class BlockTable(Table):
     def close(self) -> None:
         """Let go of the files, and of what is kept."""
         self._kept.clear()
+        self._n_bytes = 0
         for reader in self._readers:
             reader.close()

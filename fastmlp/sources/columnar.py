@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -29,9 +30,10 @@ class ColumnarReader(Reader):
 
     def _choose(self, schema: Any, target: Column | None, columns: Sequence[Column] | None) -> None:
         """Find the columns to read, by their numbers in the schema."""
-        self._schema = schema
-        table = [i for i, name in enumerate(schema.names) if not _INDEX.fullmatch(name)]
-        names = [schema.names[i] for i in table]
+        # Lists: pyarrow makes one anew each time.
+        self._names, self._types = list(schema.names), list(schema.types)
+        table = [i for i, name in enumerate(self._names) if not _INDEX.fullmatch(name)]
+        names = [self._names[i] for i in table]
         chosen, target_at = resolve(self.path, names, len(names), target, columns)
         self._chosen = [table[j] for j in chosen]
         self._target = None if target_at is None else table[target_at]
@@ -39,16 +41,16 @@ class ColumnarReader(Reader):
         self.width = len(chosen)
         self.has_target = target_at is not None
         for i in self._chosen:
-            if not self._is_number(schema.types[i]):
+            if not self._is_number(self._types[i]):
                 raise ValueError(
-                    f"{self.path}: column {schema.names[i]!r} is of type {schema.types[i]}; "
+                    f"{self.path}: column {self._names[i]!r} is of type {self._types[i]}; "
                     "columns of X must be numbers"
                 )
         if self._target is not None:
-            kind = self._value_type(schema.types[self._target])
+            kind = self._value_type(self._types[self._target])
             if not self._is_number(kind) and not self._is_string(kind):
                 raise ValueError(
-                    f"{self.path}: column {schema.names[self._target]!r} is of type {kind}; "
+                    f"{self.path}: column {self._names[self._target]!r} is of type {kind}; "
                     "targets must be numbers or strings"
                 )
 
@@ -57,7 +59,7 @@ class ColumnarReader(Reader):
         types = self._pa.types
         dtypes = []
         for i, missing in zip(self._chosen, may_miss, strict=True):
-            kind = self._value_type(self._schema.types[i])
+            kind = self._value_type(self._types[i])
             dtype: np.dtype[Any]
             if types.is_boolean(kind):
                 dtype = np.dtype(np.uint8)
@@ -115,11 +117,6 @@ class ColumnarReader(Reader):
         for j in range(self.width):
             X[:, j] = self._numbers(arrays[j])
         return X, self._values(arrays[-1]) if target else None
-
-    def _read_targets(self, block: int) -> np.ndarray | None:
-        if self._target is None:
-            return None
-        return self._values(self._arrays(block, [self._target])[0])
 
     def _numbers(self, array: Any) -> np.ndarray:
         """Return a column of numbers, NaN where one is missing."""
@@ -184,20 +181,20 @@ class ParquetReader(ColumnarReader):
         except (OSError, ValueError) as error:
             raise ValueError(f"{self.path} is not a Parquet file: {error}") from error
         self._choose(self._file.schema_arrow, target, columns)
-        names = self._schema.names
-        for i in self._chosen:
-            if names.count(names[i]) > 1:
-                raise ValueError(f"{self.path} has more than one column {names[i]!r}")
+        occurrences = Counter(self._names)
+        for name in self.names or ():
+            if occurrences[name] > 1:
+                raise ValueError(f"{self.path} has more than one column {name!r}")
         metadata = self._file.metadata
         self.dtype = self._common_dtype(self._may_miss())
         groups = range(metadata.num_row_groups)
         self._set_blocks([metadata.row_group(group).num_rows for group in groups], block_bytes)
         self._stream: _Stream | None = None
-        self._check_unchanged()
+        self._unchanged.require()
 
     def _may_miss(self) -> list[bool]:
         """Return for each column of X whether integers may be missing, by the file's statistics."""
-        metadata = self._file.metadata
+        metadata, schema = self._file.metadata, self._file.schema_arrow
         places = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
 
         def may_miss(field: Any) -> bool:
@@ -209,23 +206,25 @@ class ParquetReader(ColumnarReader):
                     return True
             return False
 
-        return [may_miss(self._schema.field(i)) for i in self._chosen]
+        return [may_miss(schema.field(i)) for i in self._chosen]
 
     def _columns(self, block: int, wanted: list[int]) -> list[Any]:
         group, start, stop = self._blocks[block]
-        names = [self._schema.names[i] for i in wanted]
+        names = [self._names[i] for i in wanted]
         if stop - start == self._file.metadata.row_group(group).num_rows:
             table = self._file.read_row_group(group, columns=names)
         else:
-            stream = self._stream
+            # Not there meanwhile: after an error or Ctrl-C no one knows where it is.
+            stream, self._stream = self._stream, None
             if stream is None or stream.key != (group, names) or stream.position > start:
                 batches = self._file.iter_batches(
                     min(self._most_rows, _BATCH_ROWS), row_groups=[group], columns=names
                 )
-                self._stream = stream = _Stream((group, names), batches)
+                stream = _Stream((group, names), batches)
             for _ in stream.take(start - stream.position):
                 pass
             table = self._pa.Table.from_batches(list(stream.take(stop - start)))
+            self._stream = stream
         return [table.column(name) for name in names]
 
 
@@ -291,12 +290,12 @@ class ArrowReader(ColumnarReader):
         self._readers: dict[tuple[int, ...], Any] = {}
         self._last: tuple[object, Any] = None, None  # which batch was read last, and it
         self._set_blocks(self._scan(), block_bytes)
-        self._check_unchanged()
+        self._unchanged.require()
 
     def _scan(self) -> list[int]:
         """Return how many rows batches have; find the dtype, which hangs on what integers miss."""
         types = self._pa.types
-        whole = [i for i in self._chosen if not types.is_floating(self._schema.types[i])]
+        whole = [i for i in self._chosen if not types.is_floating(self._types[i])]
         wanted = whole or self._chosen[:1]
         missing = dict.fromkeys(self._chosen, False)
         n_rows: list[int] = []

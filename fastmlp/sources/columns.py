@@ -40,7 +40,8 @@ def resolve(
     ValueError
         If there is no such column, or it is named twice, or no column is left for X.
     """
-    target_at = None if target is None else column(path, names, width, "target", target)
+    known = None if names is None else _places(names)
+    target_at = None if target is None else _column(path, known, width, "target", target)
     if columns is None:
         chosen = [j for j in range(width) if j != target_at]
         if not chosen:
@@ -49,23 +50,33 @@ def resolve(
         return chosen, target_at
     if isinstance(columns, str) or not isinstance(columns, Sequence):
         raise TypeError(f"columns must be a list of names or numbers; got {columns!r}")
-    chosen = [column(path, names, width, f"columns[{i}]", c) for i, c in enumerate(columns)]
+    chosen = [_column(path, known, width, f"columns[{i}]", c) for i, c in enumerate(columns)]
     if not chosen:
         raise ValueError("columns must name at least one column; got none")
+    before: set[int] = set()
     for i, j in enumerate(chosen):
-        if j in chosen[:i]:
+        if j in before:
             raise ValueError(f"columns[{i}] names column {_called(names, j)} a second time")
+        before.add(j)
         if j == target_at:
             raise ValueError(f"columns[{i}] names the target, {_called(names, j)}")
     return chosen, target_at
 
 
-def column(
-    path: Path, names: Sequence[str] | None, width: int, argument: str, value: Column
+def _places(names: Sequence[str]) -> dict[str, list[int]]:
+    """Return the numbers of the columns of each name."""
+    places: dict[str, list[int]] = {}
+    for j, name in enumerate(names):
+        places.setdefault(name, []).append(j)
+    return places
+
+
+def _column(
+    path: Path, known: dict[str, list[int]] | None, width: int, argument: str, value: Column
 ) -> int:
     """Return the number of a column of `width`, from its name or number."""
     if isinstance(value, str):
-        return _named(path, names, argument, value)
+        return _named(path, known, argument, value)
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{argument} must be a column's name or number; got {value!r}")
     if not -width <= value < width:
@@ -75,15 +86,16 @@ def column(
     return int(value) % width
 
 
-def _named(path: Path, names: Sequence[str] | None, argument: str, value: str) -> int:
-    if names is None:
+def _named(path: Path, known: dict[str, list[int]] | None, argument: str, value: str) -> int:
+    if known is None:
         raise ValueError(f"{argument} must be a number, as {path} has no names; got {value!r}")
-    found = [j for j, name in enumerate(names) if name == value]
-    if len(found) > 1:
-        raise ValueError(f"{argument}: {path} has {len(found)} columns {value!r}; pass a number")
-    if found:
-        return found[0]
-    raise ValueError(f"{argument}: {unknown(path, value, names, 'column')}")
+    if value not in known:
+        raise ValueError(f"{argument}: {unknown(path, value, list(known), 'column')}")
+    first, *others = known[value]
+    if others:
+        n = 1 + len(others)
+        raise ValueError(f"{argument}: {path} has {n} columns {value!r}; pass a number")
+    return first
 
 
 def unknown(path: Path, value: str, known: Sequence[str], kind: str) -> str:

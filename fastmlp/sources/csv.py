@@ -109,11 +109,11 @@ class CsvReader(TextReader):
         self._runs = self._plan()
         self._labels = target_dtype != "float64"
         if target_dtype is None and self.has_target and len(self.ends):
-            labels = self._read_targets(0)
+            labels = self._targets_of(self._table(0, "target"))
             self._labels = labels is not None and not all(
                 label == "" or _is_number(label) for label in labels.tolist()
             )
-        self._check_unchanged()
+        self._unchanged.require()
 
     def _read(self, block: int) -> Block:
         table = self._table(block, "X")
@@ -133,9 +133,6 @@ class CsvReader(TextReader):
             return np.ascontiguousarray(targets)
         labels = [label.strip() for label in targets.tolist()]
         return np.array(["" if label in self._missing else label for label in labels], np.str_)
-
-    def _read_targets(self, block: int) -> np.ndarray | None:
-        return None if self._target is None else self._targets_of(self._table(block, "target"))
 
     def _is_row(self, line: bytes) -> bool:
         return bool(line.strip()) if self._delimiter is None else super()._is_row(line)

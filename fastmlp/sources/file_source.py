@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from fastmlp.sources.arrays import ArrayTable
 from fastmlp.sources.base import BUFFER_RUNS, RUN_NUMBERS, Rows, Source
 from fastmlp.sources.blocks import BlockTable
 from fastmlp.sources.scan import scan
@@ -134,7 +135,11 @@ class FileSource(Source):
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_lock"}
+        state = {name: value for name, value in vars(self).items() if name != "_lock"}
+        if self.in_memory is not None:  # the files may not be there
+            columns = np.arange(self.shape[1])
+            state["_table"] = ArrayTable(self.in_memory, self._name, columns)
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)

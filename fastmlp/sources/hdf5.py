@@ -56,7 +56,7 @@ class Hdf5Reader(ArraysReader):
         elif chunk * self._row_bytes() <= max(block_bytes, MAX_BLOCK_BYTES):
             n_rows = chunk
         self._set_blocks(n_rows)
-        self._check_unchanged()
+        self._unchanged.require()
 
     def _arrays(self) -> dict[str, Array]:
         arrays = {}

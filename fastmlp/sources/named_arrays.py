@@ -107,12 +107,6 @@ class ArraysReader(Reader):
             return X, np.ascontiguousarray(table[:, -1], self.dtype)
         return X, self._values(start, stop)
 
-    def _read_targets(self, block: int) -> np.ndarray | None:
-        start, stop = self._rows_of(block)
-        if self._target is not None:
-            return np.ascontiguousarray(self._table(start, stop, [self._target])[:, 0], self.dtype)
-        return self._values(start, stop)
-
     def _values(self, start: int, stop: int) -> np.ndarray | None:
         if self._target_name is None:
             return None

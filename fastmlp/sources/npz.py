@@ -77,7 +77,7 @@ class NpzReader(ArraysReader):
         for name in {self._name, self._target_name or self._name}:
             self._members[name].locate(self._resources)
         self._set_blocks(max(1, block_bytes // max(1, self._row_bytes())))
-        self._check_unchanged()
+        self._unchanged.require()
 
     def _table(self, start: int, stop: int, columns: list[int]) -> np.ndarray:
         return self._members[self._name].rows(start, stop, columns)

@@ -7,16 +7,16 @@ import importlib
 import os
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 
+from fastmlp.sources.tables import Unchanged
+
 # X (n, width) of the rows of a block, and their targets (n,) where there are some.
 Block: TypeAlias = tuple[np.ndarray, np.ndarray | None]
-_Read = TypeVar("_Read")
 # About what a block takes, in the file.
 BLOCK_BYTES = 2**20
 # What a block may take in memory at most, where rows can be read at all in less.
@@ -42,15 +42,22 @@ class Reader(ABC):
         How many rows there are in the blocks up to and with each.
     """
 
+    _made_of: tuple[tuple[Any, ...], dict[str, Any]]
     names: list[str] | None = None
     width: int
     dtype: np.dtype[Any]
     has_target: bool
     ends: np.ndarray
 
+    def __new__(cls, *arguments: Any, **options: Any) -> Self:
+        """Return a reader, and have it know what it is made of."""
+        self = super().__new__(cls)
+        self._made_of = arguments, options
+        return self
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self._identity = self._stat()
+        self._unchanged = Unchanged(self.path)
         self._resources = contextlib.ExitStack()
         self._closing = weakref.finalize(self, self._resources.close)
 
@@ -71,19 +78,18 @@ class Reader(ABC):
         OSError
             If the file has changed or vanished since it was opened, or cannot be read.
         """
-        return self._guarded(self._read, block)
-
-    def read_targets(self, block: int) -> np.ndarray | None:
-        """Return a block's targets alone, which may take less time than `read`."""
-        return self._guarded(self._read_targets, block)
+        if not self._closing.alive:
+            raise ValueError(f"the reader of {self.path} is closed")
+        self._unchanged.require()
+        try:
+            return self._read(block)
+        except (OSError, ValueError):
+            self._unchanged.require()  # else that is why
+            raise
 
     @abstractmethod
     def _read(self, block: int) -> Block:
         """Return a block's X and targets, of a file that was there a moment ago."""
-
-    @abstractmethod
-    def _read_targets(self, block: int) -> np.ndarray | None:
-        """Return a block's targets, likewise."""
 
     @abstractmethod
     def where(self, row: int) -> str:
@@ -104,33 +110,20 @@ class Reader(ABC):
     ) -> None:
         self.close()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Have a copy, in whatever process, open the file anew."""
+        return _opened_again, (type(self), *self._made_of, self._unchanged)
+
     def _rows_of(self, block: int) -> tuple[int, int]:
         """Return a block's first row, and the one after its last."""
         return int(self.ends[block - 1]) if block else 0, int(self.ends[block])
 
-    def _guarded(self, read: Callable[[int], _Read], block: int) -> _Read:
-        """Return what `read` makes of a block of a file that must be as it was."""
-        if not self._closing.alive:
-            raise ValueError(f"the reader of {self.path} is closed")
-        self._check_unchanged()
-        try:
-            return read(block)
-        except (OSError, ValueError):
-            self._check_unchanged()  # then that is why
-            raise
 
-    def _check_unchanged(self) -> None:
-        """See that the file is the one that was opened, as it was then."""
-        try:
-            identity = self._stat()
-        except FileNotFoundError:
-            raise OSError(f"{self.path} has vanished since it was opened") from None
-        if identity != self._identity:
-            raise OSError(f"{self.path} has changed since it was opened")
-
-    def _stat(self) -> tuple[int, int, int]:
-        status = os.stat(self.path)
-        return status.st_size, status.st_mtime_ns, status.st_ino
+def _opened_again(
+    kind: type[Reader], arguments: tuple[Any, ...], options: dict[str, Any], unchanged: Unchanged
+) -> Reader:
+    unchanged.require()
+    return kind(*arguments, **options)
 
 
 def dependency(module: str, what: str, extra: str) -> Any:

@@ -86,7 +86,7 @@ class SvmlightReader(TextReader):
         if np.diff(self.ends, prepend=0).max(initial=0) > n_rows:
             self._must_look = False
             self._scan(self._beginning, 1, block_bytes, n_rows)
-        self._check_unchanged()
+        self._unchanged.require()
 
     def _read(self, block: int) -> Block:
         X, targets = self._rows(block)
@@ -94,10 +94,6 @@ class SvmlightReader(TextReader):
             X = X[:, self._chosen]
         with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
             return X.toarray().astype(self.dtype, order="C", copy=False), targets
-
-    def _read_targets(self, block: int) -> np.ndarray | None:
-        targets: np.ndarray = self._rows(block)[1]
-        return targets
 
     def _rows(self, block: int) -> tuple[Any, np.ndarray]:
         """Return a block's rows as a sparse matrix, and their targets."""
