@@ -1,6 +1,8 @@
 """Training on sources: the same bits as in memory, read ahead by a thread, errors and all."""
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
@@ -261,6 +263,39 @@ def test_an_error_in_the_thread_is_raised_where_its_rows_are_asked_for():
     source.fails_at = source.n_read + 1
     ahead.expect(slice(40, 60))
     assert np.array_equal(ahead.rows(slice(0, 20)), X[:20])  # and not where others are
+
+
+def test_without_threads(monkeypatch):
+    """As while Python ends, when other threads go on."""
+
+    def refuse(*_):
+        raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+    monkeypatch.setattr(samples, "CONVERTED_BYTES", 200)
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", refuse)
+    source = Rows(X)
+    assert same_bits(minibatch(source, Y), minibatch(X, Y))
+    assert source.threads == {threading.current_thread().name}
+
+
+def test_interrupt_when_a_thread_has_begun(monkeypatch):
+    """What it writes is in no one's way."""
+    source, submit = Rows(X), ThreadPoolExecutor.submit
+    ahead = ReadAhead(source, np.dtype("float64"), 20)
+    begun = []
+
+    def interrupted(*arguments):
+        begun.append(submit(*arguments))
+        raise KeyboardInterrupt
+
+    ahead.rows(slice(0, 20))
+    with monkeypatch.context() as patch:
+        patch.setattr(ThreadPoolExecutor, "submit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            ahead.expect(slice(20, 40))
+    begun[0].result()
+    source.read = lambda rows, out: None  # shows what is there
+    assert not np.array_equal(ahead.rows(slice(20, 40)), X[20:40])
 
 
 def test_after_a_fork(tmp_path):

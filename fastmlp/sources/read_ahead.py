@@ -58,11 +58,18 @@ class ReadAhead:
         """Begin to read rows that will be asked for next."""
         if self._reading is not None or self._process != os.getpid():
             return
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, "fastmlp-reading")
-        self._expected = rows
         out = self._buffers[self._free][: _length(rows)]
-        self._reading = self._thread.submit(self._source.read, rows, out)
+        try:
+            if self._thread is None:
+                self._thread = ThreadPoolExecutor(1, "fastmlp-reading")
+            self._expected = rows
+            self._reading = self._thread.submit(self._source.read, rows, out)
+        except RuntimeError:  # no more threads, as when Python ends: read when it is asked for
+            self._thread = None
+        except BaseException:  # Ctrl-C, and a thread may have begun to write into the free buffer
+            self._thread = self._reading = None
+            self._buffers = [np.empty_like(buffer) for buffer in self._buffers]
+            raise
 
 
 def _length(rows: Rows) -> int:
