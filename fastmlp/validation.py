@@ -157,13 +157,18 @@ def require_finite(name: str, array: sparse.Features, dtype: np.dtype[Any]) -> N
     """Raise where a number is not finite in `dtype`; never allocates more than a chunk."""
     if array.dtype.kind != "f":
         return
+    if isinstance(array, Source) and array.greatest <= float(np.finfo(dtype).max):
+        return
     rows = max(1, CHUNK_NUMBERS // max(1, math.prod(array.shape[1:])))
     for start in range(0, len(array), rows):
         chunk = array[start : start + rows]
         finite = _are_finite(chunk, dtype)
         if not finite.all():
-            where = tuple(int(i) for i in np.argwhere(~finite)[0])
-            raise _error_at(name, (where[0] + start, *where[1:]), chunk[where], dtype)
+            row, *columns = where = tuple(int(i) for i in np.argwhere(~finite)[0])
+            place = _place(name, row + start, *columns)
+            if isinstance(array, Source):
+                place = f"{array.where(row + start)}, column {columns[0]}"
+            raise _error_at(name, place, chunk[where], dtype)
 
 
 def _check_stored_finite(name: str, rows: sparse.SparseRows, dtype: np.dtype[Any]) -> None:
@@ -175,7 +180,8 @@ def _check_stored_finite(name: str, rows: sparse.SparseRows, dtype: np.dtype[Any
         if not finite.all():
             place = int(finite.argmin())
             row = start + int(np.searchsorted(run.indptr, place, side="right")) - 1
-            raise _error_at(name, (row, int(run.indices[place])), run.data[place], dtype)
+            where = _place(name, row, int(run.indices[place]))
+            raise _error_at(name, where, run.data[place], dtype)
 
 
 def _are_finite(numbers: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
@@ -184,11 +190,14 @@ def _are_finite(numbers: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
     return finite
 
 
-def _error_at(name: str, where: tuple[int, ...], value: Any, dtype: np.dtype[Any]) -> ValueError:
-    place = ", ".join(str(i) for i in where)
+def _place(name: str, *where: int) -> str:
+    return f"{name}[{', '.join(map(str, where))}]"
+
+
+def _error_at(name: str, place: str, value: Any, dtype: np.dtype[Any]) -> ValueError:
     if np.isfinite(value):
-        return ValueError(f"{name}[{place}] is {value}, beyond the range of {dtype}")
-    return ValueError(f"{name} must be finite; {name}[{place}] is {value} (NaN or infinity)")
+        return ValueError(f"{place} is {value}, beyond the range of {dtype}")
+    return ValueError(f"{name} must be finite; {place} is {value} (NaN or infinity)")
 
 
 def all_finite(array: np.ndarray) -> bool:
@@ -208,11 +217,10 @@ def features(net: Network, X: Any) -> sparse.Features:
         raise ValueError(f"X has {array.shape[1]} features, the network expects {net.widths[0]}")
     if isinstance(array, sparse.SparseRows):
         _check_stored_finite("X", array, net.dtype)
-    elif isinstance(array, Source):
-        array.require_finite(net.dtype)
-        return array if array.in_memory is None else array.in_memory
     else:
         require_finite("X", array, net.dtype)
+    if isinstance(array, Source) and array.in_memory is not None:
+        return array.in_memory
     return array
 
 

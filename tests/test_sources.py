@@ -264,7 +264,7 @@ def test_beyond_the_range_of_the_network(tmp_path):
     X[40, 2] = 1e200
     np.save(tmp_path / "x.npy", X)
     source, net = fm.sources.open(tmp_path / "x.npy"), fm.Network([WIDTH, 1])
-    with pytest.raises(ValueError, match=r"x\.npy, row 40, column 2: 1e\+200 is beyond .* float32"):
+    with pytest.raises(ValueError, match=r"x\.npy, row 40, column 2 is 1e\+200, beyond .* float32"):
         net.predict(net.init(0), source)
     net = fm.Network([WIDTH, 1], dtype="float64")
     assert same_bits(net.predict(net.init(0), source), net.predict(net.init(0), X))

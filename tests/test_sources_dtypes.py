@@ -6,6 +6,7 @@ import pytest
 import fastmlp as fm
 from cases import same_bits
 from fastmlp.sources import file_source
+from fastmlp.sources.subset import Subset
 
 N = 203
 
@@ -88,3 +89,19 @@ def test_sums_that_overflow(dtype, tmp_path):
     assert source.shape == (99, 2)
     assert source.greatest == most
     assert set(source.y) == {-most, most}
+
+
+def test_what_is_known_to_be_finite_is_not_looked_through(tmp_path):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((N, 5)))
+    source, net = fm.sources.open(tmp_path / "x.npy"), fm.Network([5, 1])
+    for X in (source, Subset(source, np.arange(N)), fm.sources.scaled(source, [1] * 5, [2] * 5)):
+        limit, X.n_read, read = X.greatest, 0, X.read
+
+        def noted(rows, out, X=X, read=read):
+            X.n_read += len(out)
+            read(rows, out)
+
+        X.read = noted
+        net.predict(net.init(0), X)
+        assert X.n_read == N
+        assert np.abs(X[:]).max() <= limit < np.inf

@@ -228,7 +228,7 @@ def test_what_is_not_finite_is_told(rng, value, monkeypatch):
     X = rng.normal(size=(101, 3)) * (rng.random((101, 3)) < 0.5)
     X[77, 1] = value
     for given_ in (X, X.astype("f4"), sp.csr_array(X), Stored(X)):
-        place = rf"(X\[77, 1\] is {value}|row 77, column 1: {value} is not finite)"
+        place = rf"(X\[77, 1\]|row 77, column 1) is {value}"
         with pytest.raises(ValueError, match=rf"X must be finite; {place}"):
             fm.sources.statistics(given_)
 

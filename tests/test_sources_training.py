@@ -110,7 +110,7 @@ def test_validation_on_a_source():
 def test_nan_of_a_users_source():
     bad = X.copy()
     bad[77, 3] = np.nan
-    with pytest.raises(ValueError, match=r"X must be finite; row 77, column 3: nan is not finite"):
+    with pytest.raises(ValueError, match=r"X must be finite; row 77, column 3 is nan"):
         minibatch(Rows(bad), Y)
 
 

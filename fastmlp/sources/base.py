@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -14,7 +15,6 @@ MEMORY_LIMIT = 2**30
 # Without random access, consecutive rows of so many numbers are read together in a shuffled order,
 # and so many such runs are shuffled together: 1 and 32 MiB of float32.
 RUN_NUMBERS, BUFFER_RUNS = 2**18, 32
-CHECKED_NUMBERS = 2**20
 
 
 class Source(ABC):
@@ -43,6 +43,9 @@ class Source(ABC):
         The most bytes for rows and buffers.
     in_memory : ndarray of shape (n_rows, n_columns) or None
         All rows, where they are in memory.
+    greatest : float
+        No number of the rows has a larger magnitude, nor is one NaN; infinity where that is not
+        known: then all rows are read once, to see, wherever the source is passed to.
 
     Examples
     --------
@@ -68,6 +71,7 @@ class Source(ABC):
     n_dropped: int = 0
     memory_limit: int = MEMORY_LIMIT
     in_memory: np.ndarray | None = None
+    greatest: float = math.inf
 
     @abstractmethod
     def read(self, rows: Rows, out: np.ndarray) -> None:
@@ -116,29 +120,6 @@ class Source(ABC):
                 raise IndexError(f"there is no row {row} in a source of {len(self)} rows")
         return np.where(numbers < 0, numbers + len(self), numbers)
 
-    def require_finite(self, dtype: np.dtype[Any]) -> None:
-        """Raise where a number is not finite in `dtype`; reads all rows once.
-
-        Raises
-        ------
-        ValueError
-            Naming the row and the column.
-        """
-        if self.dtype.kind != "f":
-            return
-        n_rows = max(1, CHECKED_NUMBERS // max(1, self.shape[1]))
-        for start in range(0, len(self), n_rows):
-            rows = self[start : min(start + n_rows, len(self))]
-            with np.errstate(over="ignore"):
-                finite = np.isfinite(rows.astype(dtype, copy=False))
-            if not finite.all():
-                row, column = (int(place) for place in np.argwhere(~finite)[0])
-                value, where = rows[row, column], self.where(start + row)
-                what = "beyond the range of" if np.isfinite(value) else "not finite in"
-                raise ValueError(
-                    f"X must be finite; {where}, column {column}: {value} is {what} {dtype}"
-                )
-
     def where(self, row: int) -> str:
         """Return where a row comes from, in words."""
         return f"row {row}"
@@ -158,6 +139,7 @@ class Wrapped(Source):
         self.names, self.y = getattr(X, "names", None), getattr(X, "y", None)
         self.n_dropped = getattr(X, "n_dropped", 0)
         self.memory_limit = getattr(X, "memory_limit", MEMORY_LIMIT)
+        self.greatest = getattr(X, "greatest", math.inf)
 
     def where(self, row: int) -> str:
         """Return where a row comes from, in words."""

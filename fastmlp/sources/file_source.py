@@ -31,13 +31,7 @@ def shuffle_bytes(table: Table) -> int:
 
 
 class FileSource(Source):
-    """Rows of files: what `open` returns.
-
-    Attributes
-    ----------
-    greatest : float
-        The largest magnitude in X.
-    """
+    """Rows of files: what `open` returns."""
 
     def __init__(
         self,
@@ -117,11 +111,6 @@ class FileSource(Source):
         assert isinstance(stored, np.ndarray)
         with self._served():  # it may look into the file
             return self._table.where(int(stored[0]))
-
-    def require_finite(self, dtype: np.dtype[Any]) -> None:
-        """Raise where a number is not finite in `dtype`; all rows have been seen to be finite."""
-        if self.greatest > float(np.finfo(dtype).max):
-            super().require_finite(dtype)
 
     def close(self) -> None:
         """Let go of the files."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastmlp import validation
-from fastmlp.sources.base import Source, read
+from fastmlp.sources.base import read
 from fastmlp.sources.subset import Subset
 
 BLOCK_NUMBERS = 2**16
@@ -221,9 +221,5 @@ def _folded(rows: np.ndarray, scratch: np.ndarray) -> np.ndarray:
 
 def _raise_where(X: Any) -> None:
     """Raise the error about a number that is not finite."""
-    dtype = np.dtype(np.float64)
-    if isinstance(X, Source):
-        X.require_finite(dtype)
-    else:
-        validation.require_finite("X", X, dtype)
+    validation.require_finite("X", X, np.dtype(np.float64))
     raise ValueError("X must be finite; it has changed since it was read")

@@ -72,6 +72,9 @@ class Scaled(Wrapped):
         is_narrow = _is_narrow(self.dtype) and _fits_float32(shift) and _fits_float32(factor)
         self.dtype = np.dtype(np.float32 if is_narrow else np.float64)
         self.shift, self.factor = shift.astype(self.dtype), factor.astype(self.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            largest = (self.greatest + np.abs(shift)) * np.abs(factor)
+        self.greatest = float(largest.max() * (1 + 4 * np.finfo(self.dtype).eps))
 
     def read(self, rows: Rows, out: np.ndarray) -> None:
         """Write rows into a buffer; parameters are those of `Source.read`."""
@@ -109,14 +112,6 @@ class Scaled(Wrapped):
         return ValueError(
             f"{place} is {raw[row, column]}, which scaled is beyond the range of {dtype}"
         )
-
-    def require_finite(self, dtype: np.dtype[Any]) -> None:
-        """Raise where a number is not finite in `dtype`; reads all rows where that is open."""
-        greatest = getattr(self.X, "greatest", np.inf)  # known of files
-        with np.errstate(over="ignore", invalid="ignore"):
-            most = (greatest + np.abs(self.shift)) * np.abs(self.factor)
-        if not (most < np.finfo(dtype).max).all():
-            super().require_finite(dtype)
 
 
 def _part(rows: Rows, start: int, stop: int) -> Rows:
