@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
-import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,16 +68,24 @@ def settings_errors() -> Iterator[None]:
 
 
 @contextmanager
-def cleaned_up_on_sigterm() -> Iterator[None]:
-    """End the command on SIGTERM as on an error: files that are half written are removed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+def ended_by_signals() -> Iterator[None]:
+    """End the command on SIGINT and SIGTERM as on an error: half written files are removed."""
+    from fastmlp.experiments.signals import Signals
+
+    signals = Signals()
     try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        with signals.caught():
+            yield
+    except (KeyboardInterrupt, Exception):
+        # After a signal any error may come of it: an import cut short is an ImportError.
+        if signals.received is None:
+            raise
+        raise typer.Exit(code_of_signal(signals.received)) from None
+
+
+def code_of_signal(number: int | None) -> int:
+    """Return the exit code of a command that a signal, or Ctrl-C, has ended."""
+    return TERMINATED if number == signal.SIGTERM else INTERRUPTED
 
 
 def tell_error(message: str) -> None:

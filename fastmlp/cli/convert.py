@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fastmlp.cli import data
-from fastmlp.cli.common import EXIT_CODES, cleaned_up_on_sigterm, errors_in_one_line
+from fastmlp.cli.common import EXIT_CODES, ended_by_signals, errors_in_one_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,7 +67,7 @@ def convert(
     memory_limit: data.MemoryLimit = "1 GB",
 ) -> None:  # fmt: skip
     """See HELP."""
-    with errors_in_one_line(), cleaned_up_on_sigterm():
+    with errors_in_one_line(), ended_by_signals():
         from fastmlp import files as writing
         from fastmlp.cli.tables import SUFFIXES
 

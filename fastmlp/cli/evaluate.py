@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fastmlp.cli import data, show
-from fastmlp.cli.common import EXIT_CODES, cleaned_up_on_sigterm, errors_in_one_line
+from fastmlp.cli.common import EXIT_CODES, ended_by_signals, errors_in_one_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,7 +53,7 @@ def evaluate(
     ] = None,
 ) -> None:
     """See HELP."""
-    with errors_in_one_line(), cleaned_up_on_sigterm():
+    with errors_in_one_line(), ended_by_signals():
         from fastmlp import files as writing
         from fastmlp.cli.saved import SavedModel
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fastmlp.cli import data
-from fastmlp.cli.common import EXIT_CODES, cleaned_up_on_sigterm, errors_in_one_line
+from fastmlp.cli.common import EXIT_CODES, ended_by_signals, errors_in_one_line
 
 if TYPE_CHECKING:
     from fastmlp.cli.saved import SavedModel
@@ -59,7 +59,7 @@ def predict(
     memory_limit: data.MemoryLimit = "1 GB",
 ) -> None:  # fmt: skip
     """See HELP."""
-    with errors_in_one_line(), cleaned_up_on_sigterm():
+    with errors_in_one_line(), ended_by_signals():
         from fastmlp import files as writing
         from fastmlp.cli.saved import SavedModel
         from fastmlp.cli.tables import require_suffix

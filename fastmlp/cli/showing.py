@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fastmlp.callbacks import Callback, ProgressBar
-from fastmlp.cli.common import DONE, INTERRUPTED, TERMINATED, tell_warning
+from fastmlp.cli.common import DONE, code_of_signal, tell_warning
 from fastmlp.experiments import describing, runs, training
 from fastmlp.experiments.settings import FULL_BATCH
 
@@ -145,8 +145,5 @@ def _numbers(part: dict[str, float | None]) -> list[str]:
 
 def exit_code(outcome: training.Outcome) -> int:
     """Return the exit code for how a run has ended."""
-    if outcome.status != training.INTERRUPTED:
-        return DONE
-    import signal
-
-    return TERMINATED if outcome.signal == signal.SIGTERM else INTERRUPTED
+    interrupted = outcome.status == training.INTERRUPTED
+    return code_of_signal(outcome.signal) if interrupted else DONE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,9 +14,8 @@ from fastmlp.cli.common import (
     DONE,
     EXIT_CODES,
     FAILED,
-    INTERRUPTED,
-    TERMINATED,
     as_help,
+    code_of_signal,
     errors_in_one_line,
     settings_errors,
 )
@@ -101,7 +99,7 @@ def sweep(
         told = f"Interrupted after {len(outcome.rows)} of {n} runs."
         console = Console(stderr=True, highlight=False, soft_wrap=True)
         console.print(f"{told} Go on with: fastmlp sweep --resume {place}", markup=False)
-        raise typer.Exit(TERMINATED if outcome.signal == signal.SIGTERM else INTERRUPTED)
+        raise typer.Exit(code_of_signal(outcome.signal))
     best = outcome.best()
     if best is not None and settings.sweep.parameters:
         values = ", ".join(f"{name} = {best[name]}" for name in settings.sweep.parameters)

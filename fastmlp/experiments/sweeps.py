@@ -20,6 +20,7 @@ import tomli_w
 from fastmlp.experiments import reading, runs, training
 from fastmlp.experiments.reading import Override, SettingsError
 from fastmlp.experiments.settings import Range, Settings
+from fastmlp.experiments.signals import Signals
 
 SWEEP = "sweep.toml"
 RESULTS, PARQUET, SUMMARY = "results.csv", "results.parquet", "summary.csv"
@@ -174,18 +175,21 @@ def run(
         Takes each trial once it has ended, and its row.
     """
     every = trials(settings)
-    outcome, signals = SweepOutcome(folder, len(every)), training.Signals()
+    outcome, signals = SweepOutcome(folder, len(every)), Signals()
     with signals.caught():
         try:
             for trial in every:
                 row, signal = _row(trial, folder, audience)
-                outcome.signal = signal
+                outcome.signal = signals.received if signal is None else signal
                 if row["status"] == training.INTERRUPTED:
                     outcome.is_interrupted = True
                     break
                 outcome.rows.append(row)
                 _write(outcome, list(settings.sweep.parameters))
                 tell(trial, row)
+                if outcome.signal is not None and len(outcome.rows) < len(every):
+                    outcome.is_interrupted = True  # an error that it came as was taken for another
+                    break
         except KeyboardInterrupt:
             outcome.is_interrupted, outcome.signal = True, signals.received
     return outcome

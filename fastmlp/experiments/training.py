@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-import signal
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +17,7 @@ from fastmlp.callbacks import Callback, JSONLinesLog
 from fastmlp.experiments import curves, data, models, runs
 from fastmlp.experiments.environment import environment, now, peak_memory
 from fastmlp.experiments.settings import Settings
+from fastmlp.experiments.signals import Signals
 
 DONE, STOPPED, INTERRUPTED, FAILED = "done", "stopped", "interrupted", "failed"
 
@@ -64,43 +63,6 @@ class Outcome:
     metrics: dict[str, Any] = field(default_factory=dict)
     signal: int | None = None  # that has interrupted it
     was_complete: bool = False  # before anything was done
-
-
-class Signals:
-    """Within the block SIGINT and SIGTERM raise KeyboardInterrupt, once; then they do as before.
-
-    Attributes
-    ----------
-    received : int or None
-        The number of the signal that came first.
-    waits : bool
-        Whether it is only remembered: while callbacks run, no checkpoint could be written.
-    """
-
-    received: int | None = None
-    waits: bool = False
-
-    @contextlib.contextmanager
-    def caught(self) -> Iterator[None]:
-        """Catch them, in the main thread; in others nothing can be caught."""
-        self._before: dict[int, Any] = {}
-        with contextlib.suppress(ValueError):
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._receive)
-        try:
-            yield
-        finally:
-            self._restore()
-
-    def _receive(self, number: int, frame: Any) -> None:
-        self.received = number
-        self._restore()
-        if not self.waits:
-            raise KeyboardInterrupt
-
-    def _restore(self) -> None:
-        for number, before in self._before.items():
-            signal.signal(number, before)
 
 
 class _First(Callback):
@@ -173,16 +135,17 @@ class _Attempt:
 
     def outcome(self) -> Outcome:
         """Do what is to be done."""
-        with self.signals.caught(), warnings.catch_warnings():
-            self._translate_warnings()
-            try:
+        try:
+            with self.signals.caught(), warnings.catch_warnings():
+                self._translate_warnings()
                 status, message = self._train()
-            except KeyboardInterrupt:
-                status, message = INTERRUPTED, self._interrupted()
-            except Exception as error:
+        except (KeyboardInterrupt, Exception) as error:
+            # After a signal any error may come of it: an import cut short is an ImportError.
+            if not isinstance(error, KeyboardInterrupt) and self.signals.received is None:
                 if self.has_begun:
                     self._write_metrics(FAILED, str(error) or type(error).__name__)
                 raise
+            status, message = INTERRUPTED, self._interrupted()
         if self.has_begun:
             self._write_metrics(status, message)
         folder = self.folder if self.has_begun else None
