@@ -130,7 +130,10 @@ def replacing(path: Path, keep: int = 1) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         if path.exists():
-            for number in range(keep - 1, 1, -1):
+            free = 1  # the first number that is not taken, or the last to keep
+            while free < keep - 1 and earlier(path, free).exists():
+                free += 1
+            for number in range(free, 1, -1):
                 with contextlib.suppress(FileNotFoundError):
                     earlier(path, number - 1).replace(earlier(path, number))
             if keep > 1:

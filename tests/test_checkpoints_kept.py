@@ -316,3 +316,10 @@ def test_a_state_that_cannot_be_written(tmp_path):
         train("sgd", DATA, callback=Bad(), checkpoint=tmp_path / "run", rng=rng)
     assert rng.bit_generator.state == np.random.default_rng(3).bit_generator.state
     assert not names(tmp_path)
+
+
+def test_keeping_all(tmp_path):
+    """However many are to be kept, only those that are there are looked at."""
+    kept = fm.Checkpoints(tmp_path / "run", keep=10**15)
+    train("sgd", DATA, epochs=4, checkpoint=kept)
+    assert names(tmp_path) == ["run", "run.1", "run.2", "run.3"]
