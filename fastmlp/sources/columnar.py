@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from fastmlp.sources.columns import Column, resolve
-from fastmlp.sources.reader import MAX_BLOCK_BYTES, Block, Reader, dependency
+from fastmlp.sources.reader import Block, Reader, dependency
 
 # What pandas calls the columns of an index without a name, which are not part of the table.
 _INDEX = re.compile(r"__index_level_\d+__")
 _BATCH_ROWS = 2**16
+# Row groups have 10^6 rows as a rule: in such parts, what a shuffle needs of many can be kept.
+_BLOCK_BYTES = 2**21
 # Of each column: else a whole row group is read before its first rows are there.
 _BUFFER_BYTES = 2**16
 
@@ -171,7 +173,7 @@ class ParquetReader(ColumnarReader):
         target: Column | None = None,
         columns: Sequence[Column] | None = None,
         *,
-        block_bytes: int = MAX_BLOCK_BYTES,
+        block_bytes: int = _BLOCK_BYTES,
     ) -> None:
         super().__init__(path, "Parquet")
         parquet = dependency("pyarrow.parquet", "Parquet", "arrow")
@@ -212,13 +214,16 @@ class ParquetReader(ColumnarReader):
         group, start, stop = self._blocks[block]
         names = [self._names[i] for i in wanted]
         if stop - start == self._file.metadata.row_group(group).num_rows:
-            table = self._file.read_row_group(group, columns=names)
+            table = self._file.read_row_group(group, columns=names, use_threads=False)
         else:
             # Not there meanwhile: after an error or Ctrl-C no one knows where it is.
             stream, self._stream = self._stream, None
             if stream is None or stream.key != (group, names) or stream.position > start:
                 batches = self._file.iter_batches(
-                    min(self._most_rows, _BATCH_ROWS), row_groups=[group], columns=names
+                    min(self._most_rows, _BATCH_ROWS),
+                    row_groups=[group],
+                    columns=names,
+                    use_threads=False,  # no faster, and a fork would not have them
                 )
                 stream = _Stream((group, names), batches)
             for _ in stream.take(start - stream.position):
@@ -277,7 +282,7 @@ class ArrowReader(ColumnarReader):
         target: Column | None = None,
         columns: Sequence[Column] | None = None,
         *,
-        block_bytes: int = MAX_BLOCK_BYTES,
+        block_bytes: int = _BLOCK_BYTES,
     ) -> None:
         super().__init__(path, "Arrow")
         self._ipc = dependency("pyarrow.ipc", "Arrow", "arrow")
