@@ -149,7 +149,19 @@ def test_a_label_never_seen_is_named_with_its_row(case, tmp_path):
 def test_words_for_a_model_of_numbers(case):
     arguments, _, X, y = case
     write_csv(arguments[1], X, np.where(y > 0, "yes", "no"))
-    assert "has seen the labels -7, 12; these are words such as" in fails("evaluate", *arguments)
+    first = "yes" if y[0] > 0 else "no"
+    message = fails("evaluate", *arguments)
+    assert f"line 2: the label {first!r} is none that" in message
+    assert message.endswith("has seen: -7, 12")
+
+
+@pytest.mark.parametrize("case", ["binary"], indirect=True)
+def test_one_word_among_numbers_is_found(case):
+    arguments, _, X, y = case
+    y = y.astype(object)
+    y[30] = "twelve"
+    write_csv(arguments[1], X, y)
+    assert "line 32: the label 'twelve' is none that" in fails("evaluate", *arguments)
 
 
 @pytest.mark.parametrize("case", ["regressor", "two numbers"], indirect=True)

@@ -76,9 +76,61 @@ def test_the_rows_held_out(folder, most, monkeypatch):
 
 
 def test_files_of_other_widths_are_refused(folder):
-    Path("other.csv").write_text("a,label\n1,yes\n2,no\n")
+    np.save("train.npy", np.zeros((9, 4)))
+    np.save("other.npy", np.zeros((9, 2)))
+    settings = reading.read(None, map(assignment, [
+        "data.train=train.npy", "data.test=other.npy", "data.target=-1"
+    ]))  # fmt: skip
     with pytest.raises(ValueError, match=r"data\.test has 1 columns of features, data\.train 3"):
-        begin(settings_of(folder, "data.test=other.csv"))
+        begin(settings)
+
+
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_a_label_never_seen_is_told_before_the_training(folder, part):
+    write_table("other.csv", 20)
+    lines = Path("other.csv").read_text().splitlines()
+    lines[13] = lines[13].rpartition(",")[0] + ",perhaps"
+    Path("other.csv").write_text("\n".join(lines))
+    told = rf"other\.csv, line 14: the label 'perhaps' is none .*\(data\.{part}\): 'no', 'yes'"
+    with pytest.raises(ValueError, match=told):
+        begin(settings_of(folder, f"data.{part}=other.csv"))
+    assert not Path("runs").exists()
+
+
+def test_a_class_of_which_all_rows_are_held_out(folder, monkeypatch):
+    settings = settings_of(folder, "data.validation=0.5")
+    with Path("train.csv").open("a") as file:
+        file.write("1,2,3,rare\n")
+    told = r"data\.validation = 0\.5 cannot be held out of 201 rows with rows of each class"
+    with pytest.raises(ValueError, match=told):
+        data.tables(settings)
+    monkeypatch.setattr(data, "MOST_STRATIFIED", 10)
+    for seed in range(20):  # it is held out by chance
+        changed = reading.changed(settings, [Override("run.seed", seed, "x")])
+        if np.random.default_rng(seed).random(201, np.float32)[-1] < 0.5:
+            with pytest.raises(ValueError, match=r"line 202: the label 'rare' is none"):
+                data.tables(changed)
+        else:
+            assert data.tables(changed).validation is not None
+
+
+def test_labels_that_are_numbers_in_one_file_and_texts_in_another(folder):
+    settings = settings_of(folder, "data.test=test.csv", "data.validation=test.csv")
+    Path("train.csv").write_text("a,b,c,label\n1,2,3,0\n4,5,6,1\n7,8,9,x\n")
+    Path("test.csv").write_text("a,b,c,label\n1,2,3,1\n4,5,6,0\n")
+    assert data.tables(settings).test.y.tolist() == ["1", "0"]
+
+
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_columns_are_found_by_their_names(folder, part):
+    settings = settings_of(folder, f"data.{part}=other.csv")
+    Path("other.csv").write_text("label,c,more,a,b\nyes,3,9,1,2\n")
+    assert getattr(data.tables(settings), part).X[:].tolist() == [[1, 2, 3]]
+    settings = settings_of(folder, f"data.{part}=other.csv", "data.columns=[1, 2]")
+    assert getattr(data.tables(settings), part).X[:].tolist() == [[3, 9]]
+    Path("other.csv").write_text("label,c,a,d\nyes,3,1,2\n")
+    with pytest.raises(ValueError, match=r"other\.csv has no column 'b'"):
+        data.tables(settings_of(folder, f"data.{part}=other.csv"))
 
 
 def test_targets_are_needed(folder):
@@ -103,17 +155,6 @@ def test_a_file_larger_than_memory_gives_the_same_bits(folder):
 
 
 # Metrics -------------------------------------------------------------------------------------
-
-
-def test_a_label_never_seen_has_no_finite_loss(folder):
-    write_table("test.csv", 20)
-    text = Path("test.csv").read_text().replace("yes", "perhaps")
-    Path("test.csv").write_text(text)
-    begin(settings_of(folder, "data.test=test.csv", "solver.epochs=2"))
-    found = metrics("runs/small-001")["test"]
-    model = fm.load("runs/small-001/model.safetensors")
-    rows = fm.sources.open("test.csv", target="label")
-    assert found == {"loss": None, "score": pytest.approx(model.score(rows, rows.y))}
 
 
 @pytest.mark.parametrize("regression", [False, True])

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 # What a block of rows takes at most, unless one row takes more; and its rows at most.
 BLOCK_BYTES, BLOCK_ROWS = 2**24, 2**16
 
-NAMED_FORMATS = ("csv", "tsv", "parquet", "arrow", "feather")
-
 Files: TypeAlias = Annotated[
     list[str],
     typer.Argument(
@@ -56,7 +54,7 @@ FormatOptions: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
         "--format-option",
-        help="What the format's reader takes besides, as in separator=';'. May be repeated.",
+        help="What the format's reader takes besides, as in delimiter=';'. May be repeated.",
         show_default=False,
     ),
 ]
@@ -100,10 +98,11 @@ def open_source(
 
 def open_for(model: SavedModel, files: Sequence[str], **options: Any) -> FileSource:
     """Return the rows of files that a model takes: by names of columns, where both have them."""
-    if options["columns"] is None and model.feature_names is not None:
-        ending = files[0].removesuffix(".gz").rpartition(".")[2].lower()
-        if (options["file_format"] or ending) in NAMED_FORMATS:
-            options["columns"] = model.feature_names
+    from fastmlp.sources.formats import has_names
+
+    names = model.feature_names
+    if options["columns"] is None and names and has_names(files[0], options["file_format"]):
+        options["columns"] = names
     source = open_source(files, **options)
     if source.shape[1] != model.n_features:
         hint = (

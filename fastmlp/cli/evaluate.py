@@ -76,6 +76,7 @@ def evaluate(
 
 def _evaluated(saved: SavedModel, source: FileSource) -> dict[str, Any]:
     """Return what is printed, as JSON has it."""
+    from fastmlp import labels
     from fastmlp.cli.scores import ClassScores, NumberScores
 
     y = source.y
@@ -87,7 +88,8 @@ def _evaluated(saved: SavedModel, source: FileSource) -> dict[str, Any]:
         _require_numbers(saved, y)
         places, scores = y, NumberScores(y)
     else:
-        places, scores = _places(saved, source, y, classes), ClassScores(len(classes))
+        places = labels.known_places(y, classes, source.where, f"{saved.path} has seen")
+        scores = ClassScores(len(classes))
     loss = 0.0
     for start, X in data.blocks(source, "evaluating"):
         truth = places[start : start + len(X)]
@@ -115,44 +117,6 @@ def _require_numbers(saved: SavedModel, y: np.ndarray) -> None:
         raise ValueError(f"{saved.path} predicts {n_out} numbers a row, the targets are one a row")
     if y.dtype.kind == "U":
         raise ValueError(f"{saved.path} predicts numbers; the targets are words such as {y[0]!r}")
-
-
-def _places(
-    saved: SavedModel, source: FileSource, y: np.ndarray, classes: np.ndarray
-) -> np.ndarray:
-    """Return the place of each label in the model's classes.
-
-    Raises
-    ------
-    ValueError
-        For a label that is none of them, naming it and the first row that has it.
-    """
-    import numpy as np
-
-    if classes.dtype.kind == "O":
-        classes = classes.astype(str)
-    if (y.dtype.kind == "U") != (classes.dtype.kind == "U"):
-        if y.dtype.kind == "U":
-            raise ValueError(
-                f"{saved.path} has seen the labels {_listed(classes)}; these are words such as "
-                f"{str(y[0])!r}: {source.where(0)}"
-            )
-        y = y.astype(str)
-    order = np.searchsorted(classes, y)
-    places = np.minimum(order, len(classes) - 1)
-    unknown = classes[places] != y
-    if unknown.any():
-        row = int(unknown.argmax())
-        raise ValueError(
-            f"{source.where(row)}: the label {y[row].item()!r} is none that {saved.path} has seen: "
-            f"{_listed(classes)}"
-        )
-    return places
-
-
-def _listed(classes: np.ndarray) -> str:
-    shown = ", ".join(repr(one) for one in classes[:10].tolist())
-    return shown if len(classes) <= 10 else f"{shown} ... ({len(classes)} in all)"
 
 
 def _print(result: dict[str, Any], files: list[str]) -> None:

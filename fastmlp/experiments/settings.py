@@ -56,7 +56,7 @@ class Data(Section):
     format: str | None = Field(default=None, examples=["csv"])
     """The files' format, where their names do not tell."""
     format_options: dict[str, Any] = Field(default_factory=dict)
-    """What the format's reader takes besides, such as {separator = ";"}."""
+    """What the format's reader takes besides, such as {delimiter = ";"}."""
     test: str | list[str] | None = Field(default=None, examples=["test.csv"])
     """As train: rows to evaluate the model on in the end."""
     validation: Annotated[float, Field(gt=0, lt=1)] | str | list[str] | None = Field(

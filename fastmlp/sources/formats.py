@@ -37,6 +37,8 @@ _FORMATS = {
     "npz": _Format((".npz",), NpzReader),
 }
 FORMATS = tuple(_FORMATS)
+# Of which columns have names, in most files.
+_NAMED = ("csv", "tsv", "parquet", "arrow")
 EXTENSIONS = tuple(extension for known in _FORMATS.values() for extension in known.extensions)
 
 
@@ -84,6 +86,12 @@ def reader(
             listed = ", ".join(map(repr, names)) or "none"
             raise TypeError(f"{name} files have no option {option!r}{hint} They have {listed}")
     return known.reader(path, target, columns, **{**known.defaults, **options})
+
+
+def has_names(path: str, format: str | None = None) -> bool:  # noqa: A002
+    """Return whether the columns of a file, or of files of a pattern, have names by its format."""
+    ending = "." + path.lower().removesuffix(".gz").rpartition(".")[2]
+    return format in _NAMED if format else any(ending in _FORMATS[n].extensions for n in _NAMED)
 
 
 def _by_extension(path: Path) -> str:
