@@ -54,16 +54,49 @@ def test_paths_are_relative_to_the_file_and_those_of_flags_to_the_working_folder
     assert data.test == str(tmp_path / "here/t.csv")
 
 
+def test_paths_to_try_are_relative_to_the_file(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    text = '[sweep.parameters]\n"data.train" = ["a.csv", ["b.csv", "/c.csv"]]\n"solver.l2" = [0]'
+    tried = reading.read(write(tmp_path, text + "\n" + TRAIN)).sweep.parameters
+    assert tried["data.train"] == [str(tmp_path / "a.csv"), [str(tmp_path / "b.csv"), "/c.csv"]]
+    change = assignment('sweep.parameters={"data.validation" = [0.1, "v.csv"]}')
+    tried = reading.read(write(tmp_path, TRAIN), [change]).sweep.parameters
+    assert tried["data.validation"] == [0.1, str(tmp_path / "here/v.csv")]
+
+
+def test_a_folder_whose_name_looks_like_a_pattern(tmp_path):
+    folder = tmp_path / "[1]*"
+    folder.mkdir()
+    (folder / "b[2].csv").write_text("")
+    text = '[data]\ntrain = ["a.csv", "b[2].csv"]\ntest = "?.npy"\nvalidation = "/?.npy"'
+    data = reading.read(write(folder, text)).data
+    assert data.train == [str(folder / "a.csv"), str(folder / "b[2].csv")]
+    assert data.test == f"{tmp_path}/[[]1][*]/?.npy"
+    assert data.validation == "/?.npy"
+
+
 @pytest.mark.parametrize(
-    ("text", "value"),
+    ("name", "text", "value"),
     [
-        ("0.01", 0.01), ("3", 3), ("true", True), ("adam", "adam"), ('"3"', "3"),
-        ("[1, 2]", [1, 2]),
-        ("256,128", [256, 128]), ("a b", "a b"), ("{x = 1}", {"x": 1}), ("a,b", "a,b"), ("", ""),
+        ("solver.step", "0.01", 0.01), ("solver.epochs", "3", 3), ("run.plots", "true", True),
+        ("solver.name", "adam", "adam"), ("run.name", '"3"', "3"), ("run.name", "3", "3"),
+        ("network.hidden", "[1, 2]", [1, 2]), ("network.hidden", "256,128", [256, 128]),
+        ("network.hidden", "7", 7), ("network.hidden", "", ""),
+        ("network.activation", "tanh, relu", ["tanh", "relu"]),
+        ("network.dropout", "0.1,0.2", [0.1, 0.2]), ("solver.batch_size", "auto", "auto"),
+        ("data.columns", "a", ["a"]), ("data.columns", "a,7,2020-01-01", ["a", 7, "2020-01-01"]),
+        ("data.columns", "3", [3]), ("data.columns", '"a,b",c', ["a,b", "c"]),
+        ("data.target", "-1", -1), ("data.target", "nan", "nan"), ("data.target", "true", "true"),
+        ("data.target", "2020-01-01", "2020-01-01"), ("data.target", "1\nx2 = 2", "1\nx2 = 2"),
+        ("data.train", "a,b.csv", "a,b.csv"), ("data.train", '"a", "b"', ["a", "b"]),
+        ("data.train", "", ""), ("data.validation", "0.1", 0.1), ("data.validation", "v", "v"),
+        ("solver.class_weight", "{x = 1}", {"x": 1}), ("solver.step", "big", "big"),
+        ("solver.stepp", "3", 3), ("data.format_options.header", "false", False),
     ],
 )  # fmt: skip
-def test_values_of_flags(text, value):
-    found = reading.parsed(text)
+def test_values_of_flags(name, text, value):
+    found = reading.parsed(name, text)
     assert found == value
     assert type(found) is type(value)
 
@@ -82,9 +115,9 @@ def test_without_a_file():
 
 
 def test_options_of_formats(tmp_path):
-    path = write(tmp_path, TRAIN + '[data.format_options]\nseparator = ";"')
+    path = write(tmp_path, TRAIN + '[data.format_options]\ndelimiter = ";"')
     found = reading.read(path, [assignment("data.format_options.header=false")])
-    assert found.data.format_options == {"separator": ";", "header": False}
+    assert found.data.format_options == {"delimiter": ";", "header": False}
 
 
 # What is wrong -------------------------------------------------------------------------------
@@ -113,6 +146,14 @@ def test_options_of_formats(tmp_path):
             '[run]\ncheckpoint_every = "5 days"',
             'run.checkpoint_every must be a whole number at least 1 or a time such as "30 s" or '
             '"5 min"; got "5 days"',
+        ),
+        *(
+            (
+                f'[run]\ncheckpoint_every = "{time}"',
+                'run.checkpoint_every must be a whole number at least 1 or a time such as "30 s" '
+                f'or "5 min"; got "{time}"',
+            )
+            for time in ("0 s", "0.00 h", "99999999999 h")
         ),
         ('[run]\nname = "a/b"', 'run.name must be a text fit for the name of a file; got "a/b"'),
         ('[run]\nname = ".."', 'run.name must be a text fit for the name of a file; got ".."'),
@@ -145,6 +186,10 @@ def test_options_of_formats(tmp_path):
             "sweep.parameters 'solver.stp' is not a setting; did you mean solver.step?",
         ),
         (
+            '[sweep]\nmethod = "random"\nparameters = {"solver.step" = {low = 1, high = inf}}',
+            'sweep.parameters must be a table; got {"solver.step": {"low": 1, "high": Infinity}}',
+        ),
+        (
             '[sweep.parameters]\n"solver.step" = {low = 1, high = 2}',
             "sweep.parameters 'solver.step': a range is for sweep.method = \"random\"",
         ),
@@ -171,8 +216,9 @@ def test_overrides_are_named(tmp_path):
     ]
 
 
-def test_rows_to_train_on_are_needed(tmp_path):
-    (told,) = problems(tmp_path, "")
+@pytest.mark.parametrize("text", ["", '[data]\ntrain = ""', "[data]\ntrain = []"])
+def test_rows_to_train_on_are_needed(tmp_path, text):
+    (told,) = problems(tmp_path, text)
     assert told.endswith("data.train is missing: which file, or files, to train on")
 
 

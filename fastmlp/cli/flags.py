@@ -85,7 +85,7 @@ def _overrides(
     return [
         *map(assignment, assignments),
         *(
-            Override(names[key], parsed(text), f"--{names[key]}")
+            Override(names[key], parsed(names[key], text), f"--{names[key]}")
             for key, text in given.items()
             if text is not None
         ),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import difflib
+import glob
 import json
+import os
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,7 +18,7 @@ from pydantic import ValidationError
 from fastmlp.experiments import describing
 from fastmlp.experiments.settings import FULL_BATCH, OF_SCHEDULES, SECTIONS, Settings
 
-PATHS = ("train", "test", "validation")
+_PATHS = ("train", "test", "validation")
 
 
 class SettingsError(ValueError):
@@ -33,14 +37,33 @@ class Override(NamedTuple):
     source: str  # what errors call it: "--solver.step"
 
 
-def parsed(text: str) -> Any:
-    """Return what a flag's text means: a value of TOML, a list without brackets, or a bare word."""
-    for attempt in (text, f"[{text}]" if "," in text else text):
-        try:
-            return tomllib.loads(f"x = {attempt}")["x"]
-        except (tomllib.TOMLDecodeError, KeyError):
-            pass
-    return text
+def parsed(name: str, text: str) -> Any:
+    """Return what a flag's text means: the first of these that the setting of the name may be.
+
+    A value of TOML, a list without brackets, a bare word, a list of bare words.
+    """
+    meanings = [*_toml(text), *(_toml(f"[{text}]") if text.strip() else ()), text]
+    words = [
+        value if isinstance(value, int) else word
+        for word in next(csv.reader(text.splitlines(), skipinitialspace=True), [text])
+        for value in _toml(word) or [word]
+    ]
+    section, _, setting = name.partition(".")
+    if section in SECTIONS and setting in SECTIONS[section].model_fields:
+        for value in (*meanings, words):
+            with contextlib.suppress(ValidationError):
+                SECTIONS[section].model_validate({setting: value})
+                return value
+    return meanings[0]
+
+
+def _toml(text: str) -> list[Any]:
+    """Return the value that TOML has for a text, if any."""
+    try:
+        tree = tomllib.loads(f"x = {text}")
+    except tomllib.TOMLDecodeError:
+        return []
+    return [tree["x"]] if tree.keys() == {"x"} else []
 
 
 def assignment(text: str) -> Override:
@@ -48,7 +71,7 @@ def assignment(text: str) -> Override:
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
         raise SettingsError([f"--set: expected name=value, such as solver.step=0.01; got {text!r}"])
-    return Override(name.strip(), parsed(value.strip()), "--set")
+    return Override(name.strip(), parsed(name.strip(), value.strip()), "--set")
 
 
 def read(path: Path | None, overrides: Iterable[Override] = ()) -> Settings:
@@ -88,9 +111,10 @@ def _checked(tree: dict[str, Any], overrides: Iterable[Override], source: str) -
             if not isinstance(place, dict):
                 raise SettingsError([f"{one.source}: {_unknown(one.name)}"])
         place[name] = one.value
-        if outer == ["data"] and name in PATHS:
-            _find_paths({"data": (data := {name: one.value})}, Path())
-            place[name] = data[name]
+        if outer == ["data"] and name in _PATHS:
+            place[name] = _found(one.value, Path())
+        elif one.name == "sweep.parameters":
+            _find_paths({"sweep": {"parameters": one.value}}, Path())
         origins[".".join(one.name.split(".")[:2])] = one.source
         origins.setdefault(one.name.split(".")[0], one.source)
     try:
@@ -124,18 +148,26 @@ def _file(path: Path) -> dict[str, Any]:
 
 
 def _find_paths(tree: dict[str, Any], folder: Path) -> None:
-    """Have the paths of the data start at the root, seen from a folder."""
-    data = tree.get("data")
-    if not isinstance(data, dict):
-        return
-    for name in PATHS:
-        value = data.get(name)
-        if isinstance(value, str):
-            data[name] = str((folder / value).absolute())
-        elif isinstance(value, list):
-            data[name] = [
-                str((folder / one).absolute()) if isinstance(one, str) else one for one in value
-            ]
+    """Have the paths of the data start at the root, seen from a folder; those to try likewise."""
+    sweep = tree.get("sweep")
+    tried = sweep.get("parameters") if isinstance(sweep, dict) else None
+    for table, prefix in ((tree.get("data"), ""), (tried, "data.")):
+        if isinstance(table, dict):
+            for name in _PATHS:
+                if prefix + name in table:
+                    table[prefix + name] = _found(table[prefix + name], folder)
+
+
+def _found(value: Any, folder: Path) -> Any:
+    """Return paths, of which there may be lists, seen from a folder; other values as they are."""
+    if isinstance(value, list):
+        return [_found(one, folder) for one in value]
+    if not isinstance(value, str) or not value:
+        return value
+    path = (folder / value).absolute()
+    if glob.has_magic(value) and not path.exists():  # what is special in the folder's name is not
+        return os.path.join(glob.escape(str(folder.absolute())), value)
+    return str(path)
 
 
 def _told(place: tuple[Any, ...], kind: str, tree: Any) -> tuple[str, str]:

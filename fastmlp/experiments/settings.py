@@ -6,12 +6,22 @@ the commented file that `fastmlp train --template` prints.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
 
 SIZE = r"^\s*\d+(\.\d+)?\s*[kKMGT]?i?B\s*$"
 DURATION = r"^\s*\d+(\.\d+)?\s*(s|min|h)\s*$"
+
+MOST_SECONDS = 1e9
 
 FILE_NAME = r"^[^/\\]*[^/\\.][^/\\]*$"
 
@@ -28,7 +38,23 @@ Count = Annotated[int, Field(ge=1)]
 CountOrNone = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Size = Annotated[str, StringConstraints(pattern=SIZE)]
-Duration = Annotated[str, StringConstraints(pattern=DURATION)]
+
+
+def _checked_duration(value: str) -> str:
+    if not 0 < in_seconds(value) <= MOST_SECONDS:
+        raise ValueError
+    return value
+
+
+Duration = Annotated[str, StringConstraints(pattern=DURATION), AfterValidator(_checked_duration)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+
+
+def in_seconds(duration: str) -> float:
+    """Return how long a duration is."""
+    number, unit = re.fullmatch(r"\s*([\d.]+)\s*(\w+)\s*", duration).groups()  # type: ignore[union-attr]
+    return float(number) * {"s": 1, "min": 60, "h": 3600}[unit]
 
 
 def _listed(value: Any) -> Any:
@@ -213,9 +239,9 @@ class Run(Section):
 class Range(Section):
     """Numbers from `low` to `high`, whole ones if both of these are."""
 
-    low: int | float
+    low: Int64 | Finite
     """The least."""
-    high: int | float
+    high: Int64 | Finite
     """The greatest."""
     log: bool = False
     """Whether their logarithms are spread evenly."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 import warnings
 from collections.abc import Callable
@@ -16,7 +15,7 @@ import numpy as np
 from fastmlp.callbacks import Callback, JSONLinesLog
 from fastmlp.experiments import curves, data, models, runs
 from fastmlp.experiments.environment import environment, now, peak_memory
-from fastmlp.experiments.settings import Settings
+from fastmlp.experiments.settings import Settings, in_seconds
 from fastmlp.experiments.signals import Signals
 
 DONE, STOPPED, INTERRUPTED, FAILED = "done", "stopped", "interrupted", "failed"
@@ -261,7 +260,4 @@ class _Attempt:
 
 def _interval(text: int | str) -> int | timedelta:
     """Return the number of epochs, or the time, that `checkpoint_every` means."""
-    if isinstance(text, int):
-        return text
-    number, unit = re.fullmatch(r"\s*([\d.]+)\s*(\w+)\s*", text).groups()  # type: ignore[union-attr]
-    return timedelta(**{{"s": "seconds", "min": "minutes", "h": "hours"}[unit]: float(number)})
+    return text if isinstance(text, int) else timedelta(seconds=in_seconds(text))
