@@ -12,6 +12,7 @@ import pyarrow.parquet
 import pytest
 from numpy.testing import assert_array_equal
 
+import cases_tables
 from fastmlp.sources.formats import reader
 
 NAN = np.nan
@@ -310,3 +311,23 @@ def test_npz_damaged_members(tmp_path):
     path.write_bytes(zipped)
     with pytest.raises(ValueError, match=r"member 'X.npy' is damaged"):
         reader(path)
+
+
+@pytest.mark.parametrize("extension", [*cases_tables.COLUMNAR, *cases_tables.ARRAYS])
+def test_damaged_bytes(tmp_path, rng, extension):
+    """Whatever they hit, the error is one about the file, or none."""
+    path, options = cases_tables.write(tmp_path, extension, rng.standard_normal((40, 3)))
+    content, n_errors = path.read_bytes(), 0
+    for _ in range(300):
+        damaged = bytearray(content)
+        for place in rng.integers(0, len(content), 3):
+            damaged[place] = rng.integers(0, 256)
+        path.write_bytes(damaged)
+        try:
+            with reader(path, **options) as file:
+                for block in range(len(file.ends)):
+                    file.read(block)
+        except (ValueError, OSError) as error:
+            n_errors += 1
+            assert str(path) in str(error), error  # noqa: PT017
+    assert n_errors > 20

@@ -33,7 +33,10 @@ class ColumnarReader(Reader):
     def _choose(self, schema: Any, target: Column | None, columns: Sequence[Column] | None) -> None:
         """Find the columns to read, by their numbers in the schema."""
         # Lists: pyarrow makes one anew each time.
-        self._names, self._types = list(schema.names), list(schema.types)
+        try:
+            self._names, self._types = list(schema.names), list(schema.types)
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{self.path} has a column whose name is no text: {error}") from error
         table = [i for i, name in enumerate(self._names) if not _INDEX.fullmatch(name)]
         names = [self._names[i] for i in table]
         chosen, target_at = resolve(self.path, names, len(names), target, columns)
@@ -180,7 +183,7 @@ class ParquetReader(ColumnarReader):
         source = self._resources.enter_context(self._pa.OSFile(os.fspath(self.path)))
         try:
             self._file = parquet.ParquetFile(source, buffer_size=_BUFFER_BYTES, pre_buffer=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, self._pa.ArrowException) as error:
             raise ValueError(f"{self.path} is not a Parquet file: {error}") from error
         self._choose(self._file.schema_arrow, target, columns)
         occurrences = Counter(self._names)
@@ -289,7 +292,7 @@ class ArrowReader(ColumnarReader):
         self._file = self._resources.enter_context(self._pa.OSFile(os.fspath(self.path)))
         try:
             schema = self._ipc.open_file(self._file).schema
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, self._pa.ArrowException) as error:
             raise ValueError(f"{self.path} is not an Arrow IPC file: {error}") from error
         self._choose(schema, target, columns)
         self._readers: dict[tuple[int, ...], Any] = {}
@@ -307,7 +310,7 @@ class ArrowReader(ColumnarReader):
         for number in range(self._reader(wanted).num_record_batches):
             try:
                 batch = self._reader(wanted).get_batch(number)
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, self._pa.ArrowException) as error:
                 raise ValueError(
                     f"{self.path}, rows from {sum(n_rows)} on: cannot be read: {error}"
                 ) from error

@@ -44,9 +44,10 @@ class Hdf5Reader(ArraysReader):
         super().__init__(path, "dataset")
         try:
             self._file = self._resources.enter_context(self._h5py.File(self.path, "r"))
-        except OSError as error:
+            arrays = self._arrays()
+        except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise ValueError(f"{self.path} cannot be read as HDF5: {error}") from error
-        self._choose(self._arrays(), dataset, target, columns)
+        self._choose(arrays, dataset, target, columns)
         self._dataset = self._file[self._name]
 
         n_rows = max(1, block_bytes // max(1, self._row_bytes()))

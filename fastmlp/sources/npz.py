@@ -21,7 +21,7 @@ from fastmlp.sources.named_arrays import Array, ArraysReader
 from fastmlp.sources.places import fill
 from fastmlp.sources.reader import BLOCK_BYTES
 
-_DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError)
+_DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError)
 _LOCAL_HEADER = struct.Struct("<26xHH")
 
 
@@ -62,7 +62,7 @@ class NpzReader(ArraysReader):
         file = self._resources.enter_context(self.path.open("rb"))
         try:
             archive = self._resources.enter_context(zipfile.ZipFile(file))
-        except zipfile.BadZipFile as error:
+        except (zipfile.BadZipFile, NotImplementedError, OSError) as error:
             raise ValueError(f"{self.path} is not an .npz file: {error}") from error
         self._members: dict[str, _Member] = {}
         for info in archive.infolist():
