@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cases_experiments import experiment, fastmlp, metrics
-from fastmlp.experiments import reading, sweeps, training
+from fastmlp.experiments import reading, runs, sweeps, training
 from fastmlp.experiments.reading import SettingsError
 
 GRID = """
@@ -189,6 +189,15 @@ def test_a_sweep_that_was_stopped_goes_on_to_the_same_results(folder, monkeypatc
     again = fastmlp("sweep", "--resume", half)
     assert again.exit_code == 0
     assert numbers(half / "results.csv") == numbers("runs/small-sweep-001/results.csv")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs locks")
+def test_a_sweep_is_of_one_process_at_a_time(folder):
+    assert fastmlp("sweep", experiment(folder, FINE), "-q").exit_code == 0
+    with runs.locked(Path("runs/small-sweep-001")):
+        done = fastmlp("sweep", "--resume", "runs/small-sweep-001", "-q")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == "error: runs/small-sweep-001 is in use by another process\n"
 
 
 def test_resume_needs_a_sweep_and_nothing_else(folder):

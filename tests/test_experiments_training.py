@@ -173,6 +173,70 @@ def test_metrics_do_not_depend_on_blocks(folder, regression, monkeypatch):
     assert whole["score"] == pytest.approx(model.score(tables.train.X, tables.train.y))
 
 
+def test_what_is_not_finite_is_null(folder):
+    write_table("train.csv", 50, regression=True)
+    Path("test.csv").write_text("a,b,c,price\n1e38,1e38,-1e38,0\n1,2,3,4\n")
+    names = ("data.train=train.csv", "data.target=price", "data.test=test.csv", "solver.epochs=2")
+    with np.errstate(over="ignore", invalid="ignore"):
+        done = begin(reading.read(None, map(assignment, [*names, "solver.step=0.9"])))
+    assert done.status == "done"
+    found = metrics("runs/run-001")
+    assert found["train"]["loss"] > 0
+    assert None in found["test"].values()
+
+
+# Folders -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "environment.json", "log.jsonl"])
+@pytest.mark.parametrize("content", [b"", b'{"status": "do', b"\xff\n", b"[1]\n", b"{}\n"])
+def test_a_damaged_folder_goes_on(folder, name, content):
+    begin(settings_of(folder, "solver.epochs=2"))
+    run = Path("runs/small-001")
+    (run / name).write_bytes(content)
+    changes = [Override("solver.epochs", 3, "x"), Override("run.plots", True, "x")]
+    done = training.go_on(run, runs.read_settings(run, changes), Audience())
+    assert done.status == "done"
+    assert metrics(run)["epochs"] == 3
+    assert (run / "curves.png").exists()
+    assert json.loads((run / "environment.json").read_text())["versions"]
+
+
+def test_a_run_that_has_lost_its_model_makes_it_again(folder):
+    done = begin(settings_of(folder, "solver.epochs=2"))
+    before = (done.folder / "model.safetensors").read_bytes()
+    (done.folder / "model.safetensors").unlink()
+    again = training.go_on(done.folder, runs.read_settings(done.folder), Audience())
+    assert not again.was_complete
+    assert (done.folder / "model.safetensors").read_bytes() == before
+
+
+class Looks:
+    """Tries to go on with the run that is under way."""
+
+    def __init__(self, folder):
+        self.folder, self.errors = Path(folder), []
+
+    def on_epoch_end(self, state):
+        try:
+            training.go_on(self.folder, runs.read_settings(self.folder), Audience())
+        except OSError as error:
+            self.errors.append(str(error))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs locks")
+def test_a_folder_is_of_one_process_at_a_time(folder):
+    looks = Looks("runs/small-001")
+    done = begin(settings_of(folder, "solver.epochs=2"), looks)
+    assert looks.errors == ["runs/small-001 is in use by another process"] * 2
+    more = runs.read_settings(done.folder, [Override("solver.epochs", 3, "x")])
+    training.go_on(done.folder, more, Audience(watch=lambda plan: [looks]))
+    assert len(looks.errors) == 3
+    assert metrics(done.folder)["status"] == "done"
+    with runs.locked(done.folder):  # it has been let go
+        pass
+
+
 # Schedules -----------------------------------------------------------------------------------
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from fastmlp.experiments.runs import write_bytes
 
@@ -30,7 +33,7 @@ def draw(log: Path, picture: Path) -> None:
     except ImportError as error:
         hint = 'pip install "fastmlp[plots]"'
         raise ImportError(f"{picture.name} needs matplotlib: {hint}") from error
-    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    rows = list(_rows(log))
     panels = {
         label: [name for name in names if any(row.get(name) is not None for row in rows)]
         for label, names in PANELS.items()
@@ -52,3 +55,12 @@ def draw(log: Path, picture: Path) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     write_bytes(picture, buffer.getvalue())
+
+
+def _rows(log: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a log; a line that a crash of the system has damaged is left out."""
+    for line in log.read_bytes().splitlines():
+        with contextlib.suppress(ValueError):
+            row = json.loads(line)
+            if isinstance(row, dict) and "n_epochs" in row:
+                yield row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -130,7 +131,7 @@ def evaluate(model: Any, table: Table) -> dict[str, float | None]:
     """Return the mean loss and the score of a fitted estimator, block by block of rows.
 
     Of a classifier the log-loss and the accuracy, of a regressor the mean squared error and R^2,
-    over all outputs.
+    over all outputs. None stands for what is not finite, which JSON does not have.
     """
     n = len(table)
     rows = max(1, BLOCK // max(table.X.shape[1], model.n_outputs_))
@@ -138,10 +139,11 @@ def evaluate(model: Any, table: Table) -> dict[str, float | None]:
     with warnings.catch_warnings():  # what is read has no names
         warnings.filterwarnings("ignore", "X does not have valid feature names")
         of_kind = _of_classes if hasattr(model, "classes_") else _of_numbers
-        return of_kind(model, table, blocks)
+        found = of_kind(model, table, blocks)
+    return {name: number if math.isfinite(number) else None for name, number in found.items()}
 
 
-def _of_numbers(model: Any, table: Table, blocks: list[slice]) -> dict[str, float | None]:
+def _of_numbers(model: Any, table: Table, blocks: list[slice]) -> dict[str, float]:
     y_mean = table.y.mean(axis=0, dtype=np.float64)
     errors = deviations = 0.0
     for block in blocks:
@@ -149,11 +151,11 @@ def _of_numbers(model: Any, table: Table, blocks: list[slice]) -> dict[str, floa
         predicted = model.predict(table.X[block]).astype(np.float64).reshape(y.shape)
         errors += float(((predicted - y) ** 2).sum())
         deviations += float(((y - y_mean) ** 2).sum())
-    score = 1 - errors / deviations if deviations > 0 else None
+    score = 1 - errors / deviations if deviations > 0 else math.nan
     return {"loss": errors / table.y.size, "score": score}
 
 
-def _of_classes(model: Any, table: Table, blocks: list[slice]) -> dict[str, float | None]:
+def _of_classes(model: Any, table: Table, blocks: list[slice]) -> dict[str, float]:
     classes = model.classes_
     loss, n_right = 0.0, 0
     for block in blocks:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +109,37 @@ def write_bytes(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def read_json(path: Path) -> Any:
-    """Return the tree in a file of JSON; None where there is none."""
+def read_json(path: Path) -> dict[str, Any]:
+    """Return what a file of JSON has by names; nothing where there is none, or it is damaged."""
     try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        return None
+        tree = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return tree if isinstance(tree, dict) else {}
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep a folder from other processes, until this one is done with it, or ends.
+
+    Raises
+    ------
+    OSError
+        Where another process has it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OSError(f"{folder} is in use by another process") from None
+        except OSError:  # not all file systems have locks
+            pass
+        yield
+    finally:
+        os.close(descriptor)

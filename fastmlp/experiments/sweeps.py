@@ -176,7 +176,7 @@ def run(
     """
     every = trials(settings)
     outcome, signals = SweepOutcome(folder, len(every)), Signals()
-    with signals.caught():
+    with runs.locked(folder), signals.caught():
         try:
             for trial in every:
                 row, signal = _row(trial, folder, audience)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import warnings
 from collections.abc import Callable
@@ -109,25 +110,34 @@ def begin(settings: Settings, folder: Path | None, audience: Audience) -> Outcom
     ValueError, OSError, ImportError, MemoryError
         For data and settings that do not fit, and where training diverges.
     """
-    return _Attempt(settings, folder, audience, goes_on=False).outcome()
+    with contextlib.ExitStack() as held:
+        return _Attempt(settings, folder, audience, held, goes_on=False).outcome()
 
 
 def go_on(folder: Path, settings: Settings, audience: Audience) -> Outcome:
     """Go on with the run in a folder; it ends on the same bits as one that was never stopped."""
-    metrics = runs.read_json(folder / runs.METRICS) or {}
-    is_same = settings == runs.read_settings(folder)
-    if metrics.get("status") in (DONE, STOPPED) and is_same:
-        return Outcome(folder, metrics["status"], metrics["message"], metrics, was_complete=True)
-    return _Attempt(settings, folder, audience, goes_on=True).outcome()
+    with contextlib.ExitStack() as held:
+        held.enter_context(runs.locked(folder))
+        metrics = runs.read_json(folder / runs.METRICS)
+        status, message = metrics.get("status"), str(metrics.get("message"))
+        is_same = settings == runs.read_settings(folder) and (folder / runs.MODEL).is_file()
+        if status in (DONE, STOPPED) and is_same:
+            return Outcome(folder, status, message, metrics, was_complete=True)
+        return _Attempt(settings, folder, audience, held, goes_on=True).outcome()
 
 
 class _Attempt:
     """The work on a run from the start of the process to its end."""
 
     def __init__(
-        self, settings: Settings, folder: Path | None, audience: Audience, goes_on: bool
+        self,
+        settings: Settings,
+        folder: Path | None,
+        audience: Audience,
+        held: contextlib.ExitStack,
+        goes_on: bool,
     ) -> None:
-        self.settings, self.folder, self.audience = settings, folder, audience
+        self.settings, self.folder, self.audience, self.held = settings, folder, audience, held
         self.goes_on, self.signals = goes_on, Signals()
         self.has_begun = goes_on  # and has a folder
         self.metrics: dict[str, Any] = {}
@@ -200,8 +210,7 @@ class _Attempt:
         about = environment()
         if self.goes_on:
             assert self.folder is not None
-            before = runs.read_json(self.folder / runs.ENVIRONMENT)
-            if before is not None:
+            if before := runs.read_json(self.folder / runs.ENVIRONMENT):
                 again = before.get("resumed", [])
                 about = {**before, "resumed": [*again, about]}
             folder = self.folder
@@ -209,6 +218,8 @@ class _Attempt:
             folder = runs.create(self.folder)
         else:
             folder = runs.create_next(Path(settings.run.folder), settings.run.name or "run")
+        if not self.goes_on:
+            self.held.enter_context(runs.locked(folder))
         self.has_begun = True
         runs.write_settings(folder, settings)
         runs.write_json(folder / runs.ENVIRONMENT, about)
