@@ -131,6 +131,15 @@ def test_of_a_run(case, tmp_path):
 
 
 @pytest.mark.parametrize("case", ["words"], indirect=True)
+def test_what_is_read_is_not_replaced(case):
+    arguments, *_ = case
+    for output in arguments[:2]:
+        before = output.read_bytes()
+        assert "must be another file" in fails("evaluate", *arguments, "--output", output)
+        assert output.read_bytes() == before
+
+
+@pytest.mark.parametrize("case", ["words"], indirect=True)
 def test_a_label_never_seen_is_named_with_its_row(case, tmp_path):
     arguments, _, X, y = case
     y = y.astype(object)

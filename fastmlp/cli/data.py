@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
@@ -113,6 +114,15 @@ def open_for(model: SavedModel, files: Sequence[str], **options: Any) -> FileSou
             f"columns{hint}"
         )
     return source
+
+
+def require_apart(output: Path, files: Sequence[str | Path]) -> None:
+    """Raise where a file to write is one that is read: it would be lost, or be read in turn."""
+    from fastmlp.sources.opening import paths_of
+
+    for one in paths_of(list(files)):
+        if output.exists() and one.exists() and output.samefile(one):
+            raise ValueError(f"--output must be another file than those that are read; got {one}")
 
 
 def _place(given: str) -> str | int:

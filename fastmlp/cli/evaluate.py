@@ -60,6 +60,8 @@ def evaluate(
         if output is not None:
             writing.require_place(output, "--output")
         saved = SavedModel(model)
+        if output is not None:
+            data.require_apart(output, [*files, saved.path])
         source = data.open_for(
             saved, files, target=target, columns=columns, file_format=file_format,
             options=format_option, on_missing=on_missing, memory_limit=memory_limit,

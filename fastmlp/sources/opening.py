@@ -96,7 +96,7 @@ def open(
     limit = n_bytes("memory_limit", memory_limit)
     if dtype is not None and (dtype := np.dtype(dtype)).kind not in "iuf":
         raise ValueError(f"dtype must be an integer or floating one; got {dtype}")
-    paths = _paths(path)
+    paths = paths_of(path)
     table = _table(paths, target, columns, format, options)
     name = str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
     return FileSource(table, name, on_missing, limit, dtype)
@@ -113,12 +113,12 @@ def n_bytes(name: str, value: Any) -> int:
     raise ValueError(f'{name} must be a number of bytes, or as "300 MB"; got {value!r}')
 
 
-def _paths(path: Any) -> list[Path]:
+def paths_of(path: Any) -> list[Path]:
     """Return the files that a path, a pattern, or a list of these names."""
     if isinstance(path, (list, tuple)):
         if not path:
             raise ValueError("path must name at least one file; got an empty list")
-        return [one for given in path for one in _paths(given)]
+        return [one for given in path for one in paths_of(given)]
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"path must be a path, a pattern, or a list of these; got {path!r}")
     text = os.fspath(path)
