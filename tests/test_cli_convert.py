@@ -55,6 +55,32 @@ def test_a_file(tmp_path, suffix):
         assert there.dtype == np.float32
 
 
+@pytest.mark.parametrize("words", [False, True])
+def test_names_with_anything_in_them(tmp_path, words):
+    """The lines that are printed open what was written, whatever it is called."""
+    X = features(9)
+    y = WORDS[labels(X)] if words else labels(X)
+    folder = tmp_path / 'a "b" [c]* {d} :smile: \\ ü'
+    folder.mkdir()
+    rows = write_csv(folder / "r[0].csv", X, y, target='the "label"')
+    for output in (folder / "out", folder / "out.parquet"):
+        printed = run("convert", rows, "--target", 'the "label"', "-o", output).stdout
+        assert f"{output}: 9 rows" in printed
+        there, targets = opened(printed)
+        assert_array_equal(there[:].astype(np.float32), X)
+        assert_array_equal(targets, y)
+
+
+def test_a_file_that_is_read_is_not_replaced(tmp_path):
+    rows = write_csv(tmp_path / "a.csv", features(9))
+    before = rows.read_bytes()
+    (tmp_path / "link.csv").symlink_to(rows)
+    for read, output in [(rows, rows), (tmp_path / "*.csv", rows), (rows, tmp_path / "link.csv")]:
+        assert "--output must be another file" in fails("convert", read, "-o", output)
+    assert rows.read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 @pytest.mark.usefixtures("block")
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("words", [False, True])

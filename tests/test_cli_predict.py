@@ -26,7 +26,7 @@ from cases_commands import (
     run,
     write_csv,
 )
-from fastmlp.cli import data
+from fastmlp.cli import app, data
 
 KINDS = (
     "words",
@@ -265,6 +265,9 @@ def test_errors_say_what_is_wrong(case):
     assert "--output must be in a folder that exists" in fails(
         "predict", saved, rows, "-o", folder / "no" / "out.csv"
     )
+    assert "must be another file than those that are read" in fails(
+        "predict", saved, rows, "-o", rows
+    )
     assert "no.npy" in fails("predict", saved, folder / "no.npy")
     assert "no.safetensors" in fails("predict", folder / "no.safetensors", rows)
     saved.write_bytes(saved.read_bytes()[:-5])
@@ -277,6 +280,20 @@ def test_numbers_have_no_probabilities(case):
     folder, *_ = case
     message = fails("predict", folder / "model.safetensors", folder / "rows.npy", "--probabilities")
     assert "gives no probabilities" in message
+
+
+@pytest.mark.parametrize("case", ["words"], indirect=True)
+def test_without_standard_output(case, monkeypatch):
+    folder, *_ = case
+    files = [str(folder / name) for name in ("model.safetensors", "rows.npy")]
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(SystemExit) as ended:
+        app(["predict", *files])
+    assert ended.value.code == 1
+    with pytest.raises(SystemExit) as ended:
+        app(["predict", *files, "-o", str(folder / "out.npy")])
+    assert ended.value.code == 0
+    assert (folder / "out.npy").exists()
 
 
 def test_usage():

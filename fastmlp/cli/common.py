@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import typer
-from rich.console import Console
+
+from fastmlp.cli import show
 
 DONE, FAILED, USAGE = 0, 1, 2
 INTERRUPTED, TERMINATED = 130, 143  # 128 and the signal's number, as shells have it
@@ -99,6 +100,6 @@ def tell_warning(message: str) -> None:
 
 
 def _tell(what: str, style: str, message: str) -> None:
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = show.console(stderr=True)
     console.print(what, style=style, end=" ")
-    console.print(" ".join(message.split()), markup=False)
+    console.print(" ".join(message.split()))

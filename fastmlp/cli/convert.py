@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import json
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
@@ -80,6 +82,7 @@ def convert(
             raise ValueError(f"--to must be one of {known}; got {to!r}")
         if is_file:
             writing.require_place(output, "--output")
+            data.require_apart(output, files)
         elif output.exists():
             raise FileExistsError(f"--output must be a new folder; {output} exists")
         elif not output.absolute().parent.is_dir():
@@ -264,20 +267,22 @@ def _tell(
         f"{output}: {len(source)} rows{dropped}, {source.shape[1]} columns{with_target}, "
         f"{table.parts[0].dtype}" + ("" if is_file else f", in {n_shards} shards")
     )
-    pattern = output if is_file else output / f"part-*{suffix}"
+    shown = str(output) if is_file else f"{glob.escape(str(output))}/part-*{suffix}"
+    pattern = _quoted(shown)
     target: Any = None
     if table.with_y:
         target = -1 if table.is_matrix else table.parts[-1].names[0]
     given = "" if target is None else f", target={_quoted(target)}"
-    opened = f'rows = fastmlp.sources.open("{pattern}"{given})'
+    opened = f"rows = fastmlp.sources.open({pattern}{given})"
     if table.labels_apart:
-        typer.echo(f'Python:      {opened}; y = numpy.load("{output / LABELS}")')
+        typer.echo(f"Python:      {opened}; y = numpy.load({_quoted(str(output / LABELS))})")
         typer.echo("Experiment:  convert to .parquet, whose targets may be words")
         return
     typer.echo(f"Python:      {opened}")
     in_toml = "" if target is None else f"; target = {_quoted(target)}"
-    typer.echo(f'Experiment:  train = "{pattern}"{in_toml}')
+    typer.echo(f"Experiment:  train = {pattern}{in_toml}")
 
 
 def _quoted(target: Any) -> str:
-    return f'"{target}"' if isinstance(target, str) else str(target)
+    """Return a text or a number as Python and TOML have it."""
+    return json.dumps(target, ensure_ascii=False)

@@ -68,6 +68,9 @@ def predict(
         if path is not None:
             require_suffix(path)
             writing.require_place(path, "--output")
+            data.require_apart(path, files)
+        elif sys.stdout is None:
+            raise ValueError("--output is missing, and there is no standard output")
         saved = SavedModel(model)
         source = data.open_for(
             saved, files, target=target, columns=columns, file_format=file_format,

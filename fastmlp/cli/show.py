@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import IO, Any
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 
-def console() -> Console:
+def console(stderr: bool = False) -> Console:
     """Return where results are printed: lines are never broken, nor anything in them coloured."""
-    return Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+    return Console(stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+def is_terminal(stream: IO[str] | None) -> bool:
+    """Return whether a stream is one; a command may be started with none at all."""
+    return stream is not None and stream.isatty()
 
 
 def heading(text: str) -> None:

@@ -7,10 +7,10 @@ import time
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from fastmlp.callbacks import Callback, ProgressBar
+from fastmlp.cli import show
 from fastmlp.cli.common import DONE, code_of_signal, tell_warning
 from fastmlp.experiments import describing, runs, training
 from fastmlp.experiments.settings import FULL_BATCH
@@ -31,7 +31,7 @@ class Showing:
 
     def __init__(self, quiet: bool, verbose: bool) -> None:
         self.quiet, self.verbose = quiet, verbose
-        self.console = Console(highlight=False, soft_wrap=True)
+        self.console = show.console()
 
     def audience(self) -> training.Audience:
         """Return who is told of a run."""
@@ -45,7 +45,7 @@ class Showing:
         if self.quiet:
             return []
         self._show_plan(plan)
-        if self.verbose or not (sys.stdout.isatty() and sys.stderr.isatty()):
+        if self.verbose or not all(map(show.is_terminal, (sys.stdout, sys.stderr))):
             return [_Lines(self.say, plan, 0.0 if self.verbose else SECONDS)]
         if plan.settings.solver.name in FULL_BATCH:
             return [ProgressBar()]
@@ -55,9 +55,9 @@ class Showing:
         """Write a line, with the time where there is no terminal; nothing if that is wanted."""
         if self.quiet:
             return
-        if not sys.stdout.isatty():
+        if not show.is_terminal(sys.stdout):
             text = f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}"
-        self.console.print(text, markup=False)
+        self.console.print(text)
 
     def _show_plan(self, plan: training.Plan) -> None:
         settings, train = plan.settings, plan.tables.train
@@ -83,7 +83,7 @@ class Showing:
             told = outcome.message
             if folder is not None:
                 told += f" Go on with: fastmlp train --resume {folder}"
-            Console(stderr=True, highlight=False, soft_wrap=True).print(told, markup=False)
+            show.console(stderr=True).print(told)
             return
         if self.quiet:
             return
@@ -93,7 +93,7 @@ class Showing:
         self.say(outcome.message)
         metrics = outcome.metrics
         scored = [name for name in ("train", "validation", "test") if name in metrics]
-        if sys.stdout.isatty():
+        if show.is_terminal(sys.stdout):
             table = Table()
             for column in ("", "rows", "loss", "score"):
                 table.add_column(column, justify="left" if not column else "right")

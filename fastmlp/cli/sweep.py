@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from typer.main import get_command
 
+from fastmlp.cli import show
 from fastmlp.cli.common import (
     DONE,
     EXIT_CODES,
@@ -97,8 +97,8 @@ def sweep(
         outcome = sweeps.run(settings, place, audience, tell)
     if outcome.is_interrupted:
         told = f"Interrupted after {len(outcome.rows)} of {n} runs."
-        console = Console(stderr=True, highlight=False, soft_wrap=True)
-        console.print(f"{told} Go on with: fastmlp sweep --resume {place}", markup=False)
+        go_on = f"Go on with: fastmlp sweep --resume {place}"
+        show.console(stderr=True).print(f"{told} {go_on}")
         raise typer.Exit(code_of_signal(outcome.signal))
     best = outcome.best()
     if best is not None and settings.sweep.parameters:
