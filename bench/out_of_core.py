@@ -132,7 +132,11 @@ def data_loader(path: Path, workers: int) -> Callable[[], Result]:
     order = torch.utils.data.RandomSampler(range(len(table)))
     batches = torch.utils.data.BatchSampler(order, BATCH_SIZE, drop_last=True)
     loader = torch.utils.data.DataLoader(
-        Rows(), sampler=batches, batch_size=None, num_workers=workers
+        Rows(),
+        sampler=batches,
+        batch_size=None,
+        num_workers=workers,
+        multiprocessing_context="fork" if workers else None,
     )
     layers: list[torch.nn.Module] = []
     for n_in, n_out in pairwise(WIDTHS):
