@@ -7,7 +7,7 @@ import cases_tables
 import fastmlp as fm
 from cases import same_bits
 from cases_sources import Rows
-from fastmlp.estimators import labels, stochastic
+from fastmlp.estimators import held_out, labels, stochastic
 from fastmlp.sources import file_source
 
 N = 150
@@ -150,6 +150,25 @@ def test_many_samples(words, monkeypatch):
     shuffled, again = (classifier(batch_size=20).fit(data, words) for data in (X, Rows(X)))
     assert same_bits(shuffled.parameters_, again.parameters_)
     assert not same_bits(shuffled.parameters_, few.parameters_)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("words", [WORDS, WORDS == "bee"])
+def test_many_samples_of_which_some_are_held_out(words, monkeypatch):
+    """By classes, in proportion, and not by scikit-learn."""
+    monkeypatch.setattr(held_out, "MANY", 10)
+    monkeypatch.setattr(held_out, "train_test_split", None)
+    scored = []
+
+    def score(estimator, X, y):
+        scored[:] = [np.asarray(y)]
+        return 1.0
+
+    settings = {"early_stopping": True, "validation_fraction": 0.25, "scoring": score}
+    fits = [classifier(**settings).fit(data, words) for data in (X, Rows(X))]
+    assert same_bits(fits[0].parameters_, fits[1].parameters_)
+    for label in np.unique(words):
+        assert abs((scored[0] == label).sum() - 0.25 * (words == label).sum()) <= 1
 
 
 def test_what_does_not_fit():

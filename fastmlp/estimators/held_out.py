@@ -13,8 +13,9 @@ from sklearn.utils.validation import _check_sample_weight, check_consistent_leng
 from fastmlp import sparse
 from fastmlp.estimators.constraints import FLOATS
 from fastmlp.estimators.given import checked
-from fastmlp.estimators.labels import as_dense
-from fastmlp.estimators.problem import Course, Score, Validation
+from fastmlp.estimators.labels import MANY, as_dense
+from fastmlp.estimators.problem import Course, Score, Validation, seeded
+from fastmlp.solvers import holdout
 from fastmlp.sources.base import Source
 from fastmlp.validation import features
 
@@ -56,14 +57,7 @@ def resolve(
         return None, None
     if incremental:
         raise ValueError("partial_fit does not support early_stopping=True without X_val and y_val")
-    # scikit-learn draws by classes where there is one output, and calls them so.
-    stratify = np.where(targets[:, 0] > 0, "True", "False") if estimator._is_binary() else None
-    rows, held_out = train_test_split(
-        np.arange(X.shape[0]),
-        random_state=random_state,
-        test_size=estimator.validation_fraction,
-        stratify=stratify,
-    )
+    rows, held_out = _drawn(estimator, network, X.shape[0], targets, random_state)
     if len(held_out) < 2:
         raise ValueError(
             "The validation set is too small. Increase 'validation_fraction' or the size of your "
@@ -79,6 +73,26 @@ def resolve(
     X_val, y_val = sparse.take(X, held_out), y[held_out]
     score = _score(estimator, network, sparse.as_given(X_val), y_val, weights_val)
     return rows, Validation(X_val, targets[held_out], weights_val, score)
+
+
+def _drawn(
+    estimator: Any,
+    network: Network,
+    n: int,
+    targets: np.ndarray,
+    random_state: np.random.RandomState,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows to train on, and those to hold out: scikit-learn's, but of many samples."""
+    share = estimator.validation_fraction
+    if n > MANY and share > 0:  # scikit-learn takes some 80 bytes for each
+        is_held_out = holdout.drawn(network, share, targets, seeded(random_state))
+        return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
+    # scikit-learn draws by classes where there is one output, and calls them so.
+    stratify = np.where(targets[:, 0] > 0, "True", "False") if estimator._is_binary() else None
+    rows, held_out = train_test_split(
+        np.arange(n), random_state=random_state, test_size=share, stratify=stratify
+    )
+    return rows, held_out
 
 
 def _given(

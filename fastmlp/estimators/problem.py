@@ -201,3 +201,8 @@ def callbacks_of(estimator: Any) -> list[Any]:
             raise TypeError(f"scikit-learn's callbacks go to set_callbacks; got callbacks={one!r}")
     Callbacks(given, name="callbacks")  # checks them
     return listed
+
+
+def seeded(random_state: np.random.RandomState) -> np.random.Generator:
+    """Return a generator that goes on from a random state of scikit-learn's."""
+    return np.random.default_rng(random_state.randint(2**32, size=4, dtype=np.uint64))

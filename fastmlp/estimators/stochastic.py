@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp.estimators.keeping import Keeping, model
-from fastmlp.estimators.problem import NON_FINITE, Course, Problem, callbacks_of, warn
+from fastmlp.estimators.problem import NON_FINITE, Course, Problem, callbacks_of, seeded, warn
 from fastmlp.estimators.rates import LearningRate, ShuffledByState
 from fastmlp.estimators.rules import RATED, rule_of
 from fastmlp.estimators.watch import ASKED, Watch, obey_interrupt
@@ -167,11 +167,7 @@ def minimise(
 
 def _generator(estimator: Any, random_state: np.random.RandomState) -> np.random.Generator:
     """Return what draws the dropped units; without dropout nothing is drawn, here neither."""
-    return _seeded(random_state) if np.any(estimator.dropout) else np.random.default_rng(0)
-
-
-def _seeded(random_state: np.random.RandomState) -> np.random.Generator:
-    return np.random.default_rng(random_state.randint(2**32, size=4, dtype=np.uint64))
+    return seeded(random_state) if np.any(estimator.dropout) else np.random.default_rng(0)
 
 
 def _settings(
@@ -227,7 +223,7 @@ def _order(problem: Problem, random_state: np.random.RandomState) -> Order:
     n, X = problem.n_samples, problem.X
     if n <= MOST_PERMUTED and has_random_access(X):
         return ShuffledByState(n, random_state)
-    return resolve("shuffled", n, _seeded(random_state), X.shape[1], has_random_access(X))
+    return resolve("shuffled", n, seeded(random_state), X.shape[1], has_random_access(X))
 
 
 class _Watch(Watch):

@@ -77,7 +77,7 @@ class Holdout:
         if isinstance(validation, (tuple, list)) and len(validation) in (2, 3):
             samples = _given(net, validation, by_class(net, class_weight, y))
         elif is_number(validation) and 0 < validation < 1:
-            held_out = _drawn(net, float(validation), y, rng)
+            held_out = drawn(net, float(validation), y, rng)
             rows, self.train_rows = np.flatnonzero(held_out), np.flatnonzero(~held_out)
             for part, use in ((rows, "validate"), (self.train_rows, "train")):
                 if weights is not None and not weights[part].any():
@@ -141,8 +141,8 @@ def _given(net: Network, validation: Any, class_weight: dict[int, float] | None)
         return X, y, combined(net, sample_weight, class_weight, y, "mean")
 
 
-def _drawn(net: Network, share: float, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return which samples to set apart (n,) bool."""
+def drawn(net: Network, share: float, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return which samples to set apart (n,) bool, as `Holdout` does with a share of them."""
     n = len(y)
     if n < 2:
         raise ValueError(f"validation={share!r} needs at least 2 samples; X has {n}")
