@@ -1,5 +1,6 @@
 """`fastmlp train`: runs, their folders, and what is told."""
 
+import io
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import pytest
 import fastmlp as fm
 from cases import run_child
 from cases_experiments import experiment, fastmlp, metrics, write_table
+from fastmlp.cli import main
 from fastmlp.experiments import reading, runs
 
 FILES = {
@@ -135,6 +137,18 @@ def test_without_matplotlib_the_run_goes_on(folder, monkeypatch):
     assert done.exit_code == 0
     assert 'pip install "fastmlp[plots]"' in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_names_that_the_terminal_cannot_show(folder, monkeypatch):
+    stdout = io.TextIOWrapper(io.BytesIO(), "ascii")
+    flags = ("--solver.epochs", "1", "--folder", "ü :smile:")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    monkeypatch.setattr(sys, "argv", ["fastmlp", "train", str(experiment(folder)), *flags])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    stdout.flush()
+    assert b"Model: \\xfc :smile:/model.safetensors" in stdout.buffer.getvalue()
 
 
 # Folders -------------------------------------------------------------------------------------

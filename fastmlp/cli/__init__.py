@@ -6,6 +6,8 @@ Its modules import what a command needs when it runs: `fastmlp --help` is quick.
 from __future__ import annotations
 
 import importlib
+import io
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -45,6 +47,9 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that the terminal's encoding does not have shall not end hours of training.
+        sys.stdout.reconfigure(errors="backslashreplace")
     app()
 
 
