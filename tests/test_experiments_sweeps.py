@@ -191,6 +191,30 @@ def test_a_sweep_that_was_stopped_goes_on_to_the_same_results(folder, monkeypatc
     assert numbers(half / "results.csv") == numbers("runs/small-sweep-001/results.csv")
 
 
+@pytest.mark.parametrize(
+    "text", [
+        DRAWN,
+        FINE + '"solver.class_weight" = [{no = 1.0, "y \\"s" = 2.0}]\n"solver.l2" = [0]',
+    ],
+)  # fmt: skip
+def test_the_file_of_a_sweep_has_the_same_trials(folder, text):
+    settings = reading.read(experiment(folder, text))
+    again = sweeps.read_settings(sweeps.prepared(settings, None))
+    assert sweeps.trials(again) == sweeps.trials(settings)
+    assert list(again.sweep.parameters) == list(settings.sweep.parameters)
+
+
+def test_a_sweep_that_is_another_one_now_is_not_mixed_up(folder):
+    fastmlp("sweep", experiment(folder, FINE), "-q")
+    sweep = Path("runs/small-sweep-001")
+    text = (sweep / "sweep.toml").read_text()
+    (sweep / "sweep.toml").write_text(text.replace("[0.01, 0.1]", "[0.02, 0.1]"))
+    assert fastmlp("sweep", "--resume", sweep, "-q").exit_code == 1
+    rows = table(sweep / "results.csv")
+    assert [row["status"] for row in rows] == ["failed"] * 4 + ["done"] * 4
+    assert "is of solver.step = 0.01, sweep.toml has 0.02 for it" in rows[0]["error"]
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs locks")
 def test_a_sweep_is_of_one_process_at_a_time(folder):
     assert fastmlp("sweep", experiment(folder, FINE), "-q").exit_code == 0

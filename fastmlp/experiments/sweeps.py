@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tomli_w
 
-from fastmlp.experiments import reading, runs, training
+from fastmlp.experiments import describing, reading, runs, training
 from fastmlp.experiments.reading import Override, SettingsError
 from fastmlp.experiments.settings import Range, Settings
 from fastmlp.experiments.signals import Signals
@@ -145,7 +145,13 @@ def prepared(settings: Settings, folder: Path | None) -> Path:
     else:
         name = f"{settings.run.name or 'run'}-sweep"
         folder = runs.create_next(Path(settings.run.folder), name)
-    text = tomli_w.dumps(settings.model_dump(exclude_none=True))
+    tree = settings.model_dump(exclude_none=True)
+    parameters = tree["sweep"].pop("parameters")
+    # In their order, by which they are drawn: `tomli_w` has tables behind all else.
+    lines = [
+        f"{describing.toml_value({name: value})[1:-1]}\n" for name, value in parameters.items()
+    ]
+    text = f"{tomli_w.dumps(tree)}\n[sweep.parameters]\n{''.join(lines)}"
     runs.write_bytes(folder / SWEEP, text.encode())
     return folder
 
@@ -203,7 +209,9 @@ def _row(
     error, signal, metrics = None, None, {}
     try:
         if (place / runs.SETTINGS).is_file():
-            done = training.go_on(place, runs.read_settings(place), audience)
+            before = runs.read_settings(place)
+            _require_same(before, trial, place)
+            done = training.go_on(place, before, audience)
         else:  # one that was killed at once has left nothing but an empty folder
             shutil.rmtree(place, ignore_errors=True)
             done = training.begin(trial.settings, place, audience)
@@ -219,6 +227,18 @@ def _row(
     for part in _PARTS:
         row |= {f"{part}_{number}": metrics.get(part, {}).get(number) for number in _NUMBERS}
     return {**row, "error": error}, signal
+
+
+def _require_same(before: Settings, trial: Trial, place: Path) -> None:
+    """Raise where a folder is of another trial than the sweep's file has by its number."""
+    for name in (*trial.parameters, "run.seed"):
+        section, setting = name.split(".")
+        was, now = (getattr(getattr(one, section), setting) for one in (before, trial.settings))
+        if was != now and now != "auto":
+            raise ValueError(
+                f"{place} is of {name} = {_cell(was)}, {SWEEP} has {_cell(now)} for it: "
+                f"{SWEEP} has been changed since"
+            )
 
 
 def _cell(value: Any) -> Any:
