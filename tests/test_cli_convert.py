@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+import cases_tables
 import fastmlp as fm
 from cases_commands import NAMES, WORDS, fails, features, labels, numbers, run, write_csv
 from fastmlp.cli import data
@@ -102,6 +103,28 @@ def test_a_folder_of_shards(tmp_path, suffix, words):
     assert {path.name for path in output.iterdir()} == names
     assert {path.name for path in tmp_path.iterdir()} == {"rows.csv", "out"}
     assert "must be a new folder" in fails("convert", rows, *arguments)
+
+
+@pytest.mark.parametrize("extension", cases_tables.FORMATS)
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_format_becomes_every_other(tmp_path, extension, suffix, monkeypatch):
+    """The bits of rows and targets stay, in a file and in shards."""
+    monkeypatch.setattr(data, "BLOCK_ROWS", 5)
+    X = features(23).astype(np.float64) / 3
+    y = labels(X)
+    rows, options = cases_tables.write(tmp_path, extension, X, y, rows_per_block=7)
+    flags = []
+    if "target" in options:
+        flags += ["--target", "y"]
+    if "n_features" in options:
+        flags += ["--format-option", "n_features=4"]
+    for output in (f"out{suffix}", "shards"):
+        more = () if suffix in output else ("--to", suffix[1:], "--rows-per-shard", 9)
+        printed = run("convert", rows, *flags, "-o", tmp_path / output, *more).stdout
+        there, targets = opened(printed)
+        assert there.dtype == np.float64
+        assert there[:].tobytes() == X.tobytes()
+        assert_array_equal(targets, y)
 
 
 def test_rows_without_targets(tmp_path):
