@@ -9,9 +9,11 @@ from itertools import count
 import numpy as np
 
 import fastmlp as fm
+from bench.works import unless_small
 
-N_SAMPLES = 8192
-WIDTHS = ("54-64-32-7", "784-256-128-10")
+N_SAMPLES = unless_small(8192, 256)
+WIDTHS = unless_small(("54-64-32-7", "784-256-128-10"), ("54-64-32-7",))
+DTYPES = unless_small(("float32", "float64"), ("float32",))
 DIRECTIONS = ("steepest", "conjugate", "nesterov")
 ITERATIONS = 10
 
@@ -29,7 +31,7 @@ def problem(widths: str, dtype: str = "float32") -> tuple[fm.Objective, np.ndarr
 class Passes:
     """Passes over all samples, each at its own cost."""
 
-    params = (WIDTHS, ("float32", "float64"))
+    params = (WIDTHS, DTYPES)
     param_names = ("widths", "dtype")
     rounds = 1
     number = 1
@@ -99,7 +101,7 @@ class Iterations:
     def track_iteration_by_gradient(self, widths, direction):
         """Gradients are timed between the runs, since clocks move."""
         ratios = []
-        for _ in range(5):
+        for _ in range(unless_small(5, 1)):
             seconds = self.descend(direction).history.seconds
             began = time.perf_counter()
             for _ in range(ITERATIONS):

@@ -7,8 +7,9 @@ import warnings
 import numpy as np
 
 import fastmlp as fm
+from bench.works import unless_small
 
-ROWS = (1, 1000, 60_000)
+ROWS = unless_small((1, 1000, 60_000), (1,))
 WIDTHS = ("4-100-3", "784-256-128-10")
 
 
@@ -34,7 +35,7 @@ class Fit:
     def setup(self, solver):
         warnings.simplefilter("ignore")  # that it has not converged
         self.small = samples(WIDTHS[0], 150)
-        self.images = samples(WIDTHS[1], 10_000, "float32")
+        self.images = samples(WIDTHS[1], unless_small(10_000, 500), "float32")
         self.time_fit_small(solver)  # compiles
 
     def time_fit_small(self, solver):

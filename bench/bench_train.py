@@ -11,10 +11,9 @@ import statistics
 import numpy as np
 
 import fastmlp as fm
-from bench.peak import flops_of_one_core
 from bench.start import starts
 from bench.training import OPTIMIZERS
-from bench.works import WORKS, Ours, n_cores, samples_per_second
+from bench.works import WORKS, Ours, n_cores, samples_per_second, unless_small
 
 LABELLED = {"hidden": "relu", "output": "softmax"}
 OPTIONS = {
@@ -32,7 +31,7 @@ OPTIONS = {
 class Training:
     """An epoch of each work, and the rate of several."""
 
-    params = tuple(WORKS)
+    params = unless_small(tuple(WORKS), ("tiny", "mnist"))
     param_names = ("work",)
     rounds = 1
     number = 1
@@ -54,6 +53,8 @@ class Training:
 
     def track_fraction_of_peak(self, name):
         """Of all cores' multiply-adds; measured before and after, since clocks move."""
+        from bench.peak import flops_of_one_core  # only here: it needs kernels that may change
+
         peaks = [flops_of_one_core()]
         flops = samples_per_second(self.train) * self.work.flops_per_sample
         peaks.append(flops_of_one_core())
@@ -96,8 +97,9 @@ class Evaluation:
         rng = np.random.default_rng(0)
         self.net = fm.Network([784, 256, 128, 10], **LABELLED)
         self.w = self.net.init(rng=0)
-        self.X = rng.standard_normal((4096, 784), dtype=np.float32)
-        self.y = rng.integers(0, 10, 4096)
+        n = unless_small(4096, 128)
+        self.X = rng.standard_normal((n, 784), dtype=np.float32)
+        self.y = rng.integers(0, 10, n)
         for run in (self.time_predict, self.time_loss, self.time_gradient):  # compile
             run()
         self.time_sample_gradients()
@@ -133,8 +135,9 @@ class OneByOne:
         rng = np.random.default_rng(0)
         self.net = fm.Network(sizes, **LABELLED)
         self.w = self.net.init(rng=0)
-        self.X = rng.standard_normal((2000, sizes[0]), dtype=np.float32)
-        self.y = rng.integers(0, sizes[-1], 2000)
+        n = unless_small(2000, 100)
+        self.X = rng.standard_normal((n, sizes[0]), dtype=np.float32)
+        self.y = rng.integers(0, sizes[-1], n)
         self.time_sgd(widths)  # compiles
 
     def time_sgd(self, widths):
@@ -147,7 +150,7 @@ class Start:
     timeout = 300
 
     def setup_cache(self):
-        return starts(cold=1, warm=5)
+        return starts(cold=1, warm=unless_small(5, 1))
 
     def track_import(self, runs):
         """`import fastmlp` alone."""

@@ -49,13 +49,10 @@ def start(cache: str) -> dict[str, float]:
 
 def starts(cold: int, warm: int) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
     """Return the seconds of so many starts with an empty cache, and with a filled one."""
-    cold_starts = []
-    for _ in range(cold):
-        with tempfile.TemporaryDirectory() as cache:
-            cold_starts.append(start(cache))
-    with tempfile.TemporaryDirectory() as cache:
-        start(cache)
-        return cold_starts, [start(cache) for _ in range(warm)]
+    with tempfile.TemporaryDirectory() as folder:
+        caches = [os.path.join(folder, str(k)) for k in range(cold)]
+        cold_starts = [start(cache) for cache in caches]
+        return cold_starts, [start(caches[-1]) for _ in range(warm)]
 
 
 def main() -> None:
