@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
+import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
@@ -60,13 +62,16 @@ def _serve(pipe: Connection, make: Callable[..., Callable[[], Any]], arguments: 
 class Worker:
     """A contender in its process, where make(*arguments) returns what measures it.
 
-    `rates` has one entry for each round: a rate, or whatever else that returns.
+    `rates` has one entry for each round: a rate, or whatever else that returns. The process has
+    the folders of `path` first in its sys.path, and the variables of `environment` set.
     """
 
     name: str
     make: Callable[..., Callable[[], Any]]
     arguments: tuple
     has_children: bool = False
+    path: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
     rates: list[Any] = field(default_factory=list)
     failure: str = ""
 
@@ -76,9 +81,14 @@ class Worker:
         self._pipe, theirs = context.Pipe()
         arguments = (theirs, self.make, self.arguments)
         self._process = context.Process(target=_serve, args=arguments, daemon=not self.has_children)
-        self._process.start()
+        with _inherited(self.path, self.environment):
+            self._process.start()
         theirs.close()
-        self._receive()
+        try:
+            self._receive()
+        except BaseException:  # Ctrl-C
+            self.stop()
+            raise
 
     def measure(self) -> None:
         """Add a rate to `rates`, or note why there is none."""
@@ -111,15 +121,29 @@ class Worker:
         return answer
 
 
-def measure_in_rounds(workers: list[Worker], rounds: int) -> None:
-    """Measure every worker once in each round."""
+@contextlib.contextmanager
+def _inherited(path: tuple[str, ...], environment: dict[str, str]) -> Iterator[None]:
+    """Change what a process inherits that is started meanwhile; it gets a copy of sys.path."""
+    before = sys.path[:], dict(os.environ)
+    sys.path[:0] = path
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        sys.path[:] = before[0]
+        os.environ.clear()
+        os.environ.update(before[1])
+
+
+def measure_in_rounds(workers: list[Worker], rounds: int, alternate: bool = False) -> None:
+    """Measure every worker once in each round, in every other one backwards if so wished."""
     started = []
     try:
         for worker in workers:
             worker.start()
             started.append(worker)
-        for _ in range(rounds):
-            for worker in workers:
+        for k in range(rounds):
+            for worker in workers[:: -1 if alternate and k % 2 else 1]:
                 worker.measure()
     finally:
         for worker in started:

@@ -1,0 +1,142 @@
+"""The gate of speed, on a small repository of its own: what it catches, and what it lets pass."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+
+ROOT = Path(__file__).parents[1]
+# What was added up and counted is kept of the last time alone.
+OFTEN = """
+_once = sgd
+
+
+def sgd(model, data, steps, total, done):
+    for _ in range(20):
+        _once(model, data, steps, total.copy(), done.copy())
+    _once(model, data, steps, total, done)
+"""
+WITHOUT_SGD = """
+del _NAMES["sgd"]
+"""
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    """Return a repository with three commits: without sgd, whole, and with a slow kernel."""
+    folder = tmp_path_factory.mktemp("gate") / "repository"
+    for package in ("bench", "fastmlp"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / package, folder / package, ignore=ignored)
+    shutil.copy(ROOT / ".gitignore", folder)
+    names, kernel = folder / "fastmlp/__init__.py", folder / "fastmlp/kernels/sample.py"
+    whole = names.read_text()
+    git(folder, "init", "--quiet")
+    for tag, file, text in (
+        ("old", names, whole + WITHOUT_SGD),
+        ("whole", names, whole),
+        ("slow", kernel, kernel.read_text() + OFTEN),
+    ):
+        file.write_text(text)
+        git(folder, "add", ".")
+        git(folder, "commit", "--quiet", "--message", tag)
+        git(folder, "tag", tag)
+    return folder
+
+
+def environment(folder):
+    """Return variables that keep the user's settings, and this process's library, out of it."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("GIT_") and name not in ("PYTHONPATH", "NUMBA_CACHE_DIR")
+    }
+    people = {
+        f"GIT_{role}_{part}": "a@b"
+        for role in ("AUTHOR", "COMMITTER")
+        for part in ("NAME", "EMAIL")
+    }
+    return {
+        **kept, **people, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1",
+        "FASTMLP_BENCH_SMALL": "1", "XDG_CACHE_HOME": str(folder.with_name("cache")),
+    }  # fmt: skip
+
+
+def run(folder, *command):
+    return subprocess.run(
+        command, cwd=folder, env=environment(folder), check=False, capture_output=True, text=True
+    )
+
+
+def git(folder, *arguments):
+    done = run(folder, "git", *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def gate(folder, *arguments):
+    """Run the gate on its smallest work; return its exit code, what it printed, its complaints."""
+    options = ("--rounds=3", "--works=tiny")
+    done = run(folder, sys.executable, "-m", "bench.gate", *options, *arguments)
+    return done.returncode, done.stdout, done.stderr
+
+
+def nothing_is_left(folder):
+    return (
+        git(folder, "status", "--porcelain") == ""
+        and len(git(folder, "worktree", "list").splitlines()) == 1
+    )
+
+
+def test_a_slow_kernel_is_caught(repository, tmp_path):
+    file = tmp_path / "times.json"
+    code, table, complaints = gate(repository, "--json", file, "whole", "slow")
+    assert code == 1, table + complaints
+    assert "Failed: tiny\n" in table
+    found = json.loads(file.read_text())["works"]["tiny"]
+    assert found["verdict"] == "SLOWER"
+    assert len(found["seconds"]) == 2  # it was looked at again
+    for look in found["seconds"]:
+        assert len(look["base"]) == len(look["head"]) == 3
+        assert sorted(look["head"])[1] > 1.1 * sorted(look["base"])[1]
+    assert nothing_is_left(repository)
+
+
+def test_a_commit_is_not_slower_than_itself(repository):
+    code, table, complaints = gate(repository, "--factor=9", "whole", "whole")
+    assert code == 0, table + complaints
+    assert nothing_is_left(repository)
+
+
+def test_what_the_newer_one_cannot_do_fails(repository):
+    code, table, complaints = gate(repository, "whole", "old")
+    assert code == 1, table + complaints
+    assert "BROKEN: HEAD: AttributeError" in table
+
+
+def test_what_the_older_one_cannot_do_is_left_out(repository):
+    code, table, complaints = gate(repository, "old")  # beside the work tree
+    assert code == 2, table + complaints
+    assert "left out: BASE: AttributeError" in table
+    assert nothing_is_left(repository)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "'nowhere' names no commit"),
+        (["HEAD", "--rounds=2"], "--rounds must be at least 3"),
+        (["HEAD", "--factor=0.9"], "--factor must be at least 1"),
+        (["HEAD", "--works=none"], "none"),
+    ],
+)
+def test_wrong_usage_is_told(repository, arguments, message):
+    code, _, complaints = gate(repository, *arguments)
+    assert code == 2
+    assert message in complaints.splitlines()[-1]
