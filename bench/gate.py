@@ -7,10 +7,11 @@ fastest of four measurements of about 0.1 s, or of one call. The benchmarks are 
 suite as they are in the work tree, for both sides, so that a changed benchmark does not count as a
 changed library. What BASE cannot run is left out; what HEAD cannot run fails.
 
-A work is slower where the median of the rounds' ratios is past --factor and all rounds but at most
-one are slower. Chance alone makes 6 of 7 rounds slower once in 16 times, so such a work is measured
-again, in new processes, and fails only if the same is seen there. Exit code 0: no work is slower;
-1: some are, or HEAD cannot run them; 2: wrong usage, or nothing could be compared.
+A work is slower where the median of the rounds' ratios is past --factor, and in so many rounds HEAD
+took longer that chance would do it less than once in 100 times (a sign test: 10 of 11 rounds; of
+fewer than 7, all). Such a work is measured again, in new processes, and fails only if the same is
+seen there. Exit code 0: no work is slower; 1: some are, or HEAD cannot run them; 2: wrong usage, or
+nothing could be compared.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import math
 import signal
 import statistics
 import sys
@@ -53,6 +55,8 @@ CALLS = {
 }
 # The fastest of so many: what else runs on the machine only ever adds time.
 MEASUREMENTS = 4
+# How likely chance may be to make so many rounds slower.
+LEVEL = 0.01
 LOOKS = 2
 FINE, SLOWER, BROKEN, LEFT_OUT = "", "SLOWER", "BROKEN", "left out"
 HEADING = ["", "HEAD / BASE", "rounds slower", "again", "rounds slower", ""]
@@ -85,6 +89,15 @@ def make(call: Call, library: str) -> Callable[[], float]:
     return measure
 
 
+def least_slower(rounds: int) -> int:
+    """Return how many rounds must be slower: by tosses of a coin, so many are too rare."""
+    ways, n_slower = 1, rounds  # to have at least n_slower of them slower
+    while ways + math.comb(rounds, n_slower - 1) <= LEVEL * 2**rounds:
+        n_slower -= 1
+        ways += math.comb(rounds, n_slower)
+    return n_slower
+
+
 class Look(NamedTuple):
     """Seconds of a call of each side, by round."""
 
@@ -100,8 +113,8 @@ class Look(NamedTuple):
         return sum(ratio > 1 for ratio in self.ratios)
 
     def is_slower(self, factor: float) -> bool:
-        rounds = len(self.base)
-        return statistics.median(self.ratios) > factor and self.n_slower >= rounds - 1
+        enough = self.n_slower >= least_slower(len(self.base))
+        return enough and statistics.median(self.ratios) > factor
 
     def cells(self) -> list[str]:
         return [ratio(self.head, self.base), f"{self.n_slower} of {len(self.base)}"]
@@ -176,7 +189,7 @@ def main() -> int:
     parser.add_argument("base", metavar="BASE", help="the older commit: any revision of git's")
     parser.add_argument("head", metavar="HEAD", nargs="?", help="default: the work tree as it is")
     parser.add_argument("--factor", type=float, default=1.1, help="default: %(default)s")
-    parser.add_argument("--rounds", type=int, default=7, help="at least 3; default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=11, help="at least 3; default: %(default)s")
     parser.add_argument(
         "--works", nargs="+", choices=CALLS, default=list(CALLS), metavar="WORK",
         help=f"of {', '.join(map(repr, CALLS))}; default: all",
