@@ -20,7 +20,7 @@ import numpy as np
 
 from bench import mnist
 from bench.estimators import MNIST_WIDTHS, OURS, PEER, classes
-from bench.peers import machine
+from bench.machine import machine
 from bench.tables import aligned, markdown
 
 Split = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]

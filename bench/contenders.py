@@ -1,20 +1,28 @@
 """fastmlp and its peers on a work: what each is, when it is written as its users write it.
 
 A contender is made for a work and is then called with a number of epochs. It trains for them on
-all samples in a new order each, and returns how many samples that were. Every peer gets float32
-samples, all cores, and plain SGD; each but scikit-learn leaves out an epoch's last, smaller batch,
-which would cost it a second compilation.
+all samples in a new order each, and returns how many samples that were. It can `restart()`, and
+its `layers()` are the weights and biases of each layer. Every contender gets float32 samples and
+all cores, and starts from the same parameters.
 """
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 
-from bench.training import Jax, Torch
-from bench.works import STEP, Ours, Work, n_cores
+from bench.training import Jax, Layers, ScikitLearn, Torch
+from bench.works import Ours, Work, n_cores
 
-Contender = Callable[[int], int]
+
+class Contender(Protocol):
+    def __call__(self, epochs: int) -> int: ...
+
+    def restart(self) -> None: ...
+
+    def layers(self) -> Layers: ...
 
 
 def fastmlp(work: Work, **options: Any) -> Ours:
@@ -24,34 +32,16 @@ def fastmlp(work: Work, **options: Any) -> Ours:
     return Ours(work, **options)
 
 
-def scikit_learn(work: Work) -> Contender:
-    from sklearn.neural_network import MLPClassifier
-
-    X, y = work.data()
-
-    def train(epochs: int) -> int:
-        model = MLPClassifier(
-            work.widths[1:-1], solver="sgd", momentum=0.0, nesterovs_momentum=False, alpha=0.0,
-            batch_size=work.batch_size, learning_rate_init=STEP,
-            max_iter=epochs, n_iter_no_change=epochs + 1,
-        )  # fmt: skip
-        model.fit(X, y)
-        assert model.n_iter_ == epochs
-        return epochs * len(X)
-
+def torch(work: Work, **options: Any) -> Torch:
+    train = Torch(work, **options)
+    train.use_fastest()
     return train
 
 
-def torch_eager(work: Work) -> Contender:
-    return Torch(work)
-
-
-def torch_compile(work: Work) -> Contender:
-    return Torch(work, compiled=True)
-
-
-def jax_scan(work: Work) -> Contender:
-    return Jax(work)
+def jax(work: Work) -> Jax:
+    train = Jax(work)
+    train.use_fastest()
+    return train
 
 
 class Entry(NamedTuple):
@@ -62,13 +52,21 @@ class Entry(NamedTuple):
     package: str
 
 
-OURS, EAGER = "fastmlp", "torch eager"
+OURS, EAGER, BF16, JAX = "fastmlp", "torch eager", "torch bf16", "JAX"
 # By the name that tables show.
 CONTENDERS = {
     OURS: Entry(fastmlp, "fastmlp", "fastmlp"),
-    "scikit-learn": Entry(scikit_learn, "sklearn", "scikit-learn"),
-    EAGER: Entry(torch_eager, "torch", "torch"),
-    "torch.compile": Entry(torch_compile, "torch", "torch"),
-    "JAX": Entry(jax_scan, "jax", "jax"),
+    "scikit-learn": Entry(ScikitLearn, "sklearn", "scikit-learn"),
+    EAGER: Entry(torch, "torch", "torch"),
+    "torch.compile": Entry(partial(torch, forms=("compiled", "model compiled")), "torch", "torch"),
+    BF16: Entry(partial(torch, forms=("eager", "compiled"), bf16=True), "torch", "torch"),
+    JAX: Entry(jax, "jax", "jax"),
 }
-PEERS = [name for name in CONTENDERS if name != OURS]
+
+
+def missing(name: str) -> str:
+    """Return why the contender cannot take part, or nothing."""
+    entry = CONTENDERS[name]
+    if importlib.util.find_spec(entry.module) is None:
+        return f"{entry.package} is not installed"
+    return ""

@@ -15,6 +15,7 @@ after the fit, or how many predictions are equal.
 from __future__ import annotations
 
 import argparse
+import statistics
 import sys
 import time
 import warnings
@@ -25,9 +26,9 @@ from typing import Any
 import numpy as np
 
 from bench import mnist
-from bench.peers import machine
-from bench.tables import aligned, markdown, ratio
-from bench.workers import Worker, measure_in_rounds
+from bench.machine import machine
+from bench.tables import aligned, duration, markdown, ratio
+from bench.workers import Worker, known, measure_in_rounds
 
 OURS, PEER = "fastmlp", "scikit-learn"
 HEADING = ["", OURS, PEER, "scikit-learn / ours", "result of each"]
@@ -140,24 +141,24 @@ def make(contender: str, task: str, folder: str | None) -> Callable[[], tuple[fl
     return measure
 
 
-def row(task: str, folder: str | None, rounds: int) -> list[str]:
-    """Measure a task; return a line of the table."""
+def measure(
+    task: str, folder: str | None, rounds: int
+) -> tuple[dict[str, list[tuple[float, float]]], dict[str, str]]:
+    """Return seconds and result of each round by contender, and why others have failed."""
     workers = [Worker(name, make, (name, task, folder)) for name in (OURS, PEER)]
     measure_in_rounds(workers, rounds)
-    failures = [f"{worker.name}: {worker.failure}" for worker in workers if worker.failure]
+    return known(workers)
+
+
+def row(task: str, folder: str | None, rounds: int) -> list[str]:
+    """Measure a task; return a line of the table."""
+    found, failures = measure(task, folder, rounds)
     if failures:
-        return [task, *failures]
-    ours, peer = ([seconds for seconds, _ in worker.rates] for worker in workers)
-    results = ", ".join(f"{worker.rates[0][1]:.6g}" for worker in workers)
-    return [task, shown(ours), shown(peer), ratio(peer, ours), results]
-
-
-def shown(seconds: list[float]) -> str:
-    median = float(np.median(seconds))
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if median >= size:
-            return f"{median / size:.3g} {unit}"
-    return f"{median * 1e6:.3g} us"
+        return [task, *(f"{name}: {failure}" for name, failure in failures.items())]
+    ours, peer = ([seconds for seconds, _ in rates] for rates in found.values())
+    results = ", ".join(f"{rates[0][1]:.6g}" for rates in found.values())
+    times = (duration(statistics.median(each)) for each in (ours, peer))
+    return [task, *times, ratio(peer, ours), results]
 
 
 def main() -> None:

@@ -34,8 +34,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from bench.contenders import fastmlp
-from bench.peers import machine, short
-from bench.tables import aligned, markdown, ratio
+from bench.machine import machine
+from bench.tables import aligned, markdown, ratio, short
 from bench.workers import Worker, measure_in_rounds
 from bench.works import WORKS, Ours, Work, epochs_for, n_cores, timed
 

@@ -36,6 +36,7 @@ BATCH_SIZE, STEP = 100, 1e-3
 MEMORY_LIMIT = "300 MB"
 SECONDS = 4.0
 SHARD_ROWS = 10**6
+ROWS = 11_000_000
 SLICE_ROWS = 10_000  # of the map, for partial_fit
 
 Result = tuple[float, float]  # samples/s, and bytes resident at most
@@ -192,31 +193,35 @@ CONTENDERS: dict[str, tuple[Callable[..., Callable[[], Result]], tuple]] = {
 }
 
 
+def measure(folder: Path, n_rows: int, rounds: int, names: list[str]) -> list[Worker]:
+    """Return the workers of these contenders, after so many rounds on a table in the folder."""
+    path = folder / f"out-of-core-{n_rows}.npy"
+    write_table(path, n_rows)
+    warm(path)
+    workers = [Worker(name, make, (path, *more)) for name, (make, more) in CONTENDERS.items()
+               if name in names]  # fmt: skip
+    measure_in_rounds(workers, rounds)
+    return workers
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=11_000_000)
+    parser.add_argument("--rows", type=int, default=ROWS)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--markdown", action="store_true")
     options = parser.parse_args()
-    path = options.folder / f"out-of-core-{options.rows}.npy"
-    write_table(path, options.rows)
-    warm(path)
-    workers = {
-        name: Worker(name, make, (path, *more), has_children=True)
-        for name, (make, more) in CONTENDERS.items()
-    }
-    measure_in_rounds([*workers.values()], options.rounds)
+    workers = measure(options.folder, options.rows, options.rounds, list(CONTENDERS))
     table = [["", "samples/s", "file / it", "resident, MB"]]
-    streams = workers["fastmlp, file"].rates
-    for name, worker in workers.items():
+    streams = workers[0].rates
+    for worker in workers:
         if worker.failure:
-            table.append([name, worker.failure, "", ""])
+            table.append([worker.name, worker.failure, "", ""])
             continue
         speeds = [speed for speed, _ in worker.rates]
         compared = ratio([speed for speed, _ in streams], speeds) if streams else ""
         memory = max(peak for _, peak in worker.rates) / 1e6
-        table.append([name, f"{median(speeds):,.0f}", compared, f"{memory:,.0f}"])
+        table.append([worker.name, f"{median(speeds):,.0f}", compared, f"{memory:,.0f}"])
     print((markdown if options.markdown else aligned)(table))
 
 

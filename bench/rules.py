@@ -26,20 +26,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from bench.contenders import fastmlp
-from bench.peers import machine, missing
+from bench.contenders import EAGER, JAX, OURS, fastmlp, jax, missing
+from bench.machine import machine
 from bench.tables import aligned, markdown, ratio
-from bench.training import OPTIMIZERS, Jax, Torch
+from bench.training import OPTIMIZERS, Torch
 from bench.workers import Worker, measure_in_rounds
 from bench.works import STEP, WORKS, Work, epochs_for, timed
 
-OURS, OUR_SGD, JAX = "fastmlp", "fastmlp's sgd", "JAX"
-# By name: what is given to the optimiser.
-TORCH: dict[str, dict[str, bool]] = {
-    "torch": {},
-    "torch foreach": {"foreach": True},
-    "torch fused": {"fused": True},
-}
+OUR_SGD = "fastmlp's sgd"
+# By name: the optimiser's implementation.
+TORCH = {"torch": "", "torch foreach": "foreach", "torch fused": "fused"}
 PEERS = (*TORCH, JAX)
 NOT_FUSED = {"rmsprop"}
 # One-time costs of a call of ours are spread over at least so many steps.
@@ -48,16 +44,16 @@ LEAST_STEPS = 16
 SAME = 0.02
 
 
-def make(name: str, work: Work, rule: str) -> Callable[[], tuple[float, float]]:
+def make(name: str, work: Work) -> Callable[[], tuple[float, float]]:
     """Return a function that measures seconds per step; with the loss's change in an epoch."""
     ours = name in (OURS, OUR_SGD)
     train: Any
     if ours:
-        train = fastmlp(work, rule=rule)
+        train = fastmlp(work)
     elif name == JAX:
-        train = Jax(work, rule)
+        train = jax(work)
     else:
-        train = Torch(work, rule, **TORCH[name])
+        train = Torch(work, TORCH[name])
     before = train.loss()
     train(1, "sequential")
     change = train.loss() - before
@@ -77,7 +73,7 @@ def make(name: str, work: Work, rule: str) -> Callable[[], tuple[float, float]]:
 def contenders(rule: str) -> list[str]:
     """Return who takes part."""
     names = [OURS] if rule == "sgd" else [OURS, OUR_SGD]
-    if not missing("torch eager"):
+    if not missing(EAGER):
         names += [name for name in TORCH if name != "torch fused" or rule not in NOT_FUSED]
     return names if missing(JAX) else [*names, JAX]
 
@@ -87,7 +83,7 @@ class Outcome:
 
     def __init__(self, work: Work, rule: str, rounds: int) -> None:
         workers = [
-            Worker(name, make, (name, work, "sgd" if name == OUR_SGD else rule))
+            Worker(name, make, (name, replace(work, rule="sgd" if name == OUR_SGD else rule)))
             for name in contenders(rule)
         ]
         measure_in_rounds(workers, rounds)
@@ -152,7 +148,7 @@ def main() -> None:
         parser.error("--rounds must be at least 1")
     print(machine(), flush=True)
     for name in args.works:
-        work = replace(WORKS[name], n_samples=WORKS[name].n_in_whole_batches)
+        work = WORKS[name].whole()
         rows = []
         for rule in args.rules:
             rows.append(Outcome(work, rule, args.rounds).row())

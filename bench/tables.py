@@ -22,3 +22,20 @@ def aligned(table: list[list[str]]) -> str:
 def markdown(table: list[list[str]]) -> str:
     lines = ["| " + " | ".join(row) + " |" for row in table]
     return "\n".join([lines[0], "|---" * len(table[0]) + "|", *lines[1:]])
+
+
+def short(number: float) -> str:
+    """Return a positive number with about three digits: 6.61 M, 192 k, 870."""
+    for size, unit in ((1e6, " M"), (1e3, " k")):
+        if number >= size:
+            scaled = number / size
+            return f"{scaled:.0f}{unit}" if scaled >= 100 else f"{scaled:.3g}{unit}"
+    return f"{number:.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds with about three digits: 1.32 s, 44 us."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} us"

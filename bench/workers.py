@@ -18,28 +18,8 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
-from bench.contenders import CONTENDERS
-from bench.works import WORKS, epochs_for, timed
-
-PEAK = "peak"
 # Between two measurements, for threads that spin before they sleep.
 PAUSE = 0.05
-
-
-def training(name: str, work: str, epochs: int | None) -> Callable[[], float]:
-    """Return a function that measures samples a second, or the peak of a core."""
-    if name == PEAK:
-        from bench.peak import flops_of_one_core  # only here: to import it compiles for good
-
-        return flops_of_one_core
-    train = CONTENDERS[name].make(WORKS[work])
-    n_epochs = epochs_for(train) if epochs is None else epochs
-
-    def measure() -> float:
-        seconds, n_samples = timed(train, n_epochs)
-        return n_samples / seconds
-
-    return measure
 
 
 def _serve(pipe: Connection, make: Callable[..., Callable[[], Any]], arguments: tuple) -> None:
@@ -148,3 +128,16 @@ def measure_in_rounds(workers: list[Worker], rounds: int, alternate: bool = Fals
     finally:
         for worker in started:
             worker.stop()
+
+
+def peak() -> Callable[[], float]:
+    """Return what measures the peak of a core."""
+    from bench.peak import flops_of_one_core  # only here: to import it compiles for good
+
+    return flops_of_one_core
+
+
+def known(workers: list[Worker]) -> tuple[dict[str, list[Any]], dict[str, str]]:
+    """Return what was measured by name, and why others have failed."""
+    failures = {worker.name: worker.failure for worker in workers if worker.failure}
+    return {worker.name: worker.rates for worker in workers if not worker.failure}, failures

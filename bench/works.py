@@ -1,7 +1,7 @@
 """The works that speed is measured on: networks, batch sizes and numbers of samples.
 
-The samples are random numbers: they show speed, and nothing else. All train float32 ReLU networks
-by plain SGD on softmax cross-entropy.
+The samples are random numbers: they show speed, and nothing else. All train float32 networks on
+softmax cross-entropy, by plain SGD and with ReLU unless told otherwise.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ class Work:
     widths: tuple[int, ...]
     batch_size: int
     n_samples: int
+    hidden: str = "relu"
+    rule: str = "sgd"
 
     def __str__(self) -> str:
         return f"{self.name}: {'-'.join(map(str, self.widths))}, batch {self.batch_size}"
@@ -45,8 +47,27 @@ class Work:
         return 6 * sum(products) - 2 * products[0]
 
     @property
+    def flops_of_prediction(self) -> int:
+        """Flops in the matrix products of a sample's forward pass."""
+        return 2 * sum(n_in * n_out for n_in, n_out in pairwise(self.widths))
+
+    @property
     def n_in_whole_batches(self) -> int:
         return self.n_samples // self.batch_size * self.batch_size
+
+    def whole(self) -> Work:
+        """Return the work without the samples of an epoch's last, smaller batch."""
+        return replace(self, n_samples=self.n_in_whole_batches)
+
+    @property
+    def network(self) -> fm.Network:
+        return fm.Network(self.widths, hidden=self.hidden, output="softmax")
+
+    def start(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return weights (n_in, n_out) and biases of each layer that all contenders start from."""
+        net = self.network
+        w = net.init(rng=0)
+        return list(zip(net.weights(w), net.biases(w), strict=True))
 
     def data(self) -> tuple[np.ndarray, np.ndarray]:
         """Return X (n_samples, n_0) float32 and labels (n_samples,) int64."""
@@ -92,17 +113,18 @@ class Ours:
 
     @cached_property
     def _arguments(self) -> tuple[fm.Network, np.ndarray, np.ndarray, np.ndarray]:
-        net = fm.Network(self.work.widths, hidden="relu", output="softmax")
-        return net, *self.work.data(), net.init(rng=0)
+        net = self.work.network
+        w = np.concatenate([part.ravel() for layer in self.work.start() for part in layer])
+        return net, *self.work.data(), w
 
-    def start(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Return weights and biases of each layer, as every call starts from."""
-        net, *_, w = self._arguments
-        return list(zip(net.weights(w), net.biases(w), strict=True))
+    def restart(self) -> None:
+        """Every call starts from the start."""
 
     def __call__(self, epochs: int, order: str = "shuffled") -> int:
         """Train for so many epochs; return how many samples were trained on."""
         options = {"step": STEP, "epochs": epochs, "rng": 0, "progress": False, "order": order}
+        if self.work.rule != "sgd":
+            options["rule"] = self.work.rule
         options |= self.options
         if self.work.batch_size > 1:
             options["batch_size"] = self.work.batch_size
@@ -110,6 +132,11 @@ class Ours:
         self.result = solver(*self._arguments, **options)
         assert self.result.success, self.result.message
         return epochs * self.work.n_samples
+
+    def layers(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return weights and biases of each layer, where the last call ended."""
+        net, w = self._arguments[0], self.result.x
+        return list(zip(net.weights(w), net.biases(w), strict=True))
 
     def loss(self) -> float:
         """Return the mean loss over all samples: at the start, or where the last call ended."""
