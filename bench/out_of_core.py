@@ -198,8 +198,11 @@ def measure(folder: Path, n_rows: int, rounds: int, names: list[str]) -> list[Wo
     path = folder / f"out-of-core-{n_rows}.npy"
     write_table(path, n_rows)
     warm(path)
-    workers = [Worker(name, make, (path, *more)) for name, (make, more) in CONTENDERS.items()
-               if name in names]  # fmt: skip
+    workers = [
+        Worker(name, make, (path, *more), has_children=make is data_loader)
+        for name, (make, more) in CONTENDERS.items()
+        if name in names
+    ]
     measure_in_rounds(workers, rounds)
     return workers
 

@@ -90,7 +90,7 @@ class Outcome:
         return duration(value) if self.unit == "s" else short(value)
 
 
-def compared(ratios: list[float], spread: bool = True) -> str:
+def compared(ratios: list[float], spread: bool = True, mark: bool = True) -> str:
     """Return the median of ratios, with lowest and highest; marked where it is below 1."""
     if not ratios:
         return ""
@@ -100,7 +100,7 @@ def compared(ratios: list[float], spread: bool = True) -> str:
     text = f"{middle:.2f}"
     if spread:
         text += f" ({min(ratios):.2f} .. {max(ratios):.2f})"
-    return f"{text}, {SLOWER}" if middle < 1 else text
+    return f"{text}, {SLOWER}" if mark and middle < 1 else text
 
 
 def details(outcome: Outcome) -> list[list[str]]:
@@ -120,7 +120,8 @@ def details(outcome: Outcome) -> list[list[str]]:
             row.append(f"{outcome.gigaflops(name):.3g}")
         if outcome.peaks:
             row.append(f"{outcome.share(name):.1%}")
-        row.append("" if name == outcome.ours else compared(outcome.ratios(name)))
+        ratio = compared(outcome.ratios(name), mark=not is_ours(name))
+        row.append("" if name == outcome.ours else ratio)
         if outcome.check:
             known = f"{outcome.checks[name]:.5g}" if name in outcome.checks else ""
             row.append(f"{known}, {DIFFERS}" if name in outcome.differ else known)

@@ -72,6 +72,12 @@ def test_a_peer_that_wins_is_marked():
     assert SLOWER in details(its)[2][-2]
 
 
+def test_another_form_of_ours_is_no_peer():
+    its = outcome(values={f"{OURS}, file": [1.0], f"{OURS}, memory": [2.0], JAX: [0.5]})
+    assert its.best_peer() == JAX
+    assert details(its)[2][-2] == "0.50 (0.50 .. 0.50)"
+
+
 def test_lower_precision_has_a_column_of_its_own():
     values = {OURS: [2.0], JAX: [1.0], BF16: [4.0]}
     heading, row = overview([outcome(values=values)])
