@@ -199,7 +199,7 @@ def measure(folder: Path, n_rows: int, rounds: int, names: list[str]) -> list[Wo
     write_table(path, n_rows)
     warm(path)
     workers = [
-        Worker(name, make, (path, *more), has_children=make is data_loader)
+        Worker(name, make, (path, *more), has_children=True)
         for name, (make, more) in CONTENDERS.items()
         if name in names
     ]
