@@ -137,6 +137,7 @@ def data_loader(path: Path, workers: int) -> Callable[[], Result]:
         sampler=batches,
         batch_size=None,
         num_workers=workers,
+        # PyTorch's default on Linux, but not within a process that was spawned.
         multiprocessing_context="fork" if workers else None,
     )
     layers: list[torch.nn.Module] = []
