@@ -1,7 +1,8 @@
 """How long from a process's start until a network is this good on MNIST's test images.
 
-784-256-128-10, Adam in batches of 128, from the same parameters, with a step that falls by half a
-cosine from PEAK to 0 in EPOCHS epochs (from epoch to epoch, since scikit-learn has no other way).
+784-512-512-10, Adam in batches of 64, from the same parameters, with a step that falls by half a
+cosine from STEP to 0 in EPOCHS epochs (from epoch to epoch, since scikit-learn has no other way).
+Smaller networks or larger batches end so near to the last level that luck decides who reaches it.
 After each epoch the 10,000 test images are classified, and that is timed as well, as are imports,
 reading the data, and compilation. A round has a seed of its own.
 
@@ -30,8 +31,8 @@ from bench.works import STEP, Work, n_cores
 
 LEVELS = (0.975, 0.98, 0.985)
 WORK_NAMES = tuple(f"{100 * level:g}" for level in LEVELS)
-EPOCHS, PEAK = 30, 2 * STEP
-WIDTHS, BATCH_SIZE = (784, 256, 128, 10), 128
+EPOCHS = 15
+WIDTHS, BATCH_SIZE = (784, 512, 512, 10), 64
 COMPILES = (OURS, "torch.compile", "JAX")
 # Where each keeps what it has compiled; JAX has to be told that everything is worth keeping.
 CACHES = ("NUMBA_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "JAX_COMPILATION_CACHE_DIR")
@@ -79,8 +80,8 @@ def write_start(seed: int, folder: Path) -> None:
     np.savez(folder / "start.npz", **arrays, **{f"b{k}": b for k, b in enumerate(net.biases(w))})
 
 
-def step_of(epoch: int) -> float:
-    return PEAK * (1 + math.cos(math.pi * epoch / EPOCHS)) / 2
+def step_of(epoch: float) -> float:
+    return STEP * (1 + math.cos(math.pi * epoch / EPOCHS)) / 2
 
 
 class Log:
@@ -101,18 +102,20 @@ def train_ours(work: Images, seed: int, log: Log) -> None:
     import fastmlp as fm
 
     numba.set_num_threads(min(n_cores(), numba.config.NUMBA_NUM_THREADS))
+    net = fm.Network(WIDTHS, output="softmax")
     X, y = work.data()
+    X_test, y_test = images(work.folder, "t10k")
     updates = -(-len(X) // BATCH_SIZE)
 
     def stop(intermediate_result) -> None:
-        if log.add(float(intermediate_result.history.validation_score[-1])):
+        found = net.predict(intermediate_result.x, X_test).argmax(axis=1)
+        if log.add(float(np.mean(found == y_test))):
             raise StopIteration
 
     w = np.concatenate([part.ravel() for layer in work.start() for part in layer])
     fm.minibatch_sgd(
-        fm.Network(WIDTHS, output="softmax"), X, y, w, batch_size=BATCH_SIZE, rule="adam",
+        net, X, y, w, batch_size=BATCH_SIZE, rule="adam", callback=stop,
         step=lambda k: step_of(k // updates), epochs=EPOCHS, rng=seed, progress=False,
-        validation=images(work.folder, "t10k"), scoring="accuracy", callback=stop,
     )  # fmt: skip
 
 

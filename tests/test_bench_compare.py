@@ -278,8 +278,8 @@ def test_times_to_accuracy():
 
 def test_steps_fall_by_half_a_cosine():
     steps = [to_accuracy.step_of(epoch) for epoch in range(to_accuracy.EPOCHS)]
-    assert steps[0] == to_accuracy.PEAK
-    assert steps[to_accuracy.EPOCHS // 2] == pytest.approx(steps[0] / 2)
+    assert steps[0] == to_accuracy.STEP
+    assert to_accuracy.step_of(to_accuracy.EPOCHS / 2) == pytest.approx(steps[0] / 2)
     assert (np.diff(steps) < 0).all()
     assert steps[-1] > 0
 
