@@ -10,8 +10,8 @@ is its best: docs/comparison.md. Nothing else may run: threads that wait for one
 more than their share of a core to another process.
 
 A work is named as "mnist-1000" or, where several groups have one of that name, "sgd/mnist"; a bare
-name means it in all groups. --output writes tables (Markdown), all values of all rounds (CSV) and a
-chart (PNG) after each work.
+name means it in all groups. --output writes for each group its tables (GROUP.md), all values of all
+rounds (GROUP.csv) and a chart (GROUP.png), after each work.
 """
 
 from __future__ import annotations
@@ -71,6 +71,16 @@ def show(outcome: Outcome) -> None:
     print("\n".join(f"  {line}" for line in reports.notes(outcome)), flush=True)
 
 
+def command(group: str, args: argparse.Namespace) -> str:
+    """Return how a group is measured again."""
+    text = f"python -m bench.compare {group} --rounds {args.rounds}"
+    if args.epochs is not None:
+        text += f" --epochs {args.epochs}"
+    if group == "out-of-core" and args.rows != out_of_core.ROWS:
+        text += f" --rows {args.rows}"
+    return text + (" --data FOLDER" if GROUPS[group].takes_data else "")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     made = parser()
     args = made.parse_intermixed_args(arguments)
@@ -87,18 +97,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = Options(
         names, args.rounds, args.epochs, Path(data) if data else None, args.rows, args.scratch
     )
-    how = [
-        f"`python -m bench.compare {' '.join(sys.argv[1:] if arguments is None else arguments)}`, "
-        f"medians of {args.rounds} rounds.",
-        *left_out,
-    ]
     print(machine(), *left_out, sep="\n", flush=True)
-    outcomes: list[Outcome] = []
     for name, members in works.items():
         if GROUPS[name].needs_data and options.data is None:
-            how.append(f"{name} left out: it needs --data, the folder of MNIST's files")
-            print(how[-1], file=sys.stderr, flush=True)
+            print(f"{name} left out: it needs --data, the folder of MNIST's files", file=sys.stderr)
             continue
+        how = [f"`{command(name, args)}`, medians of {args.rounds} rounds.", *left_out]
+        outcomes: list[Outcome] = []
         for outcome in GROUPS[name].measure(members, options):
             outcomes.append(outcome)
             show(outcome)

@@ -29,11 +29,15 @@ class Options:
 
 @dataclass(frozen=True)
 class Group:
-    """What it is, the names of its works, and measure(works, options), one outcome at a time."""
+    """What it is, the names of its works, and measure(works, options), one outcome at a time.
+
+    Some can do without MNIST's files, and measure less or something else.
+    """
 
     about: str
     works: tuple[str, ...]
     measure: Callable[[list[str], Options], Iterator[Outcome]]
+    takes_data: bool = False
     needs_data: bool = False
 
 
@@ -117,15 +121,17 @@ GROUPS = {
     "adam": Group("training by Adam", tuple(speeds.GROUPS["adam"]), partial(training, "adam")),
     "mnist": Group(
         "time from process start to a test accuracy", to_accuracy.WORK_NAMES, reaching,
-        needs_data=True,
+        takes_data=True, needs_data=True,
     ),
     "descent": Group(
-        "gradient descent with exact line search", line_search.DIRECTIONS, descent
+        "gradient descent with exact line search", line_search.DIRECTIONS, descent,
+        takes_data=True,
     ),
     "out-of-core": Group("a table larger than memory", ("table",), larger_than_memory),
     "inference": Group("predicted probabilities", inference.WORK_NAMES, predicting),
     "estimators": Group(
-        "whole calls of MLPClassifier and MLPRegressor", tuple(estimators.TASKS), whole_calls
+        "whole calls of MLPClassifier and MLPRegressor", tuple(estimators.TASKS), whole_calls,
+        takes_data=True,
     ),
 }  # fmt: skip
 

@@ -1,11 +1,10 @@
-"""The files of a comparison: Markdown, CSV, a chart."""
+"""The files of a comparison: for each group, Markdown, CSV, a chart."""
 
 from __future__ import annotations
 
 import csv
 import importlib.util
 import io
-from itertools import groupby
 from pathlib import Path
 
 from bench.chart import draw
@@ -16,7 +15,6 @@ from bench.works import n_cores
 
 PEAK = "FMA peak of a core"
 COLUMNS = ("group", "work", "contender", "round", "unit", "value", "check", "checked", DIFFERS)
-TABLES, RAW, CHART = "comparison-tables.md", "comparison.csv", "comparison.png"
 
 
 def raw(outcomes: list[Outcome]) -> str:
@@ -48,24 +46,24 @@ def notes(outcome: Outcome) -> list[str]:
 
 
 def document(outcomes: list[Outcome], environment: dict[str, str], how: list[str]) -> str:
-    """Return Markdown: the environment, how it was measured, and the tables of each group."""
-    parts = ["# Comparison with peers: measured", *how]
+    """Return Markdown of a group: how it was measured, on what, and its tables."""
+    group = outcomes[0].group
+    parts = [f"# {group}: {GROUPS[group].about}", *how, markdown(overview(outcomes))]
+    for outcome in outcomes:
+        parts += [f"## {outcome.title}", markdown(details(outcome))]
+        parts.append("\n".join(f"- {line}" for line in notes(outcome)))
+    parts.append("## Measured on")
     parts.append(markdown([["", ""], *([name, text] for name, text in environment.items())]))
-    for group, members in groupby(outcomes, key=lambda outcome: outcome.group):
-        its = list(members)
-        parts += [f"## {group}: {GROUPS[group].about}", markdown(overview(its))]
-        for outcome in its:
-            parts += [f"### {group}, {outcome.title}", markdown(details(outcome))]
-            parts.append("\n".join(f"- {line}" for line in notes(outcome)))
     return "\n\n".join(parts) + "\n"
 
 
 def write(
     folder: Path, outcomes: list[Outcome], environment: dict[str, str], how: list[str]
 ) -> None:
-    """Write what there is so far; the chart where matplotlib is installed."""
+    """Write a group's files, named after it; the chart where matplotlib is installed."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / TABLES).write_text(document(outcomes, environment, how), encoding="utf-8")
-    (folder / RAW).write_text(raw(outcomes), encoding="utf-8")
+    group = outcomes[0].group
+    (folder / f"{group}.md").write_text(document(outcomes, environment, how), encoding="utf-8")
+    (folder / f"{group}.csv").write_text(raw(outcomes), encoding="utf-8")
     if importlib.util.find_spec("matplotlib") is not None:
-        draw(outcomes, environment, folder / CHART)
+        draw(outcomes, environment, folder / f"{group}.png")

@@ -192,10 +192,10 @@ def test_raw_has_a_line_for_each_contender_work_and_round():
 
 
 def test_markdown_tables_have_equal_rows():
-    text = reports.document([outcome(), outcome(group="adam")], ENVIRONMENT, ["How."])
+    text = reports.document([outcome(), outcome(title="another")], ENVIRONMENT, ["How."])
     assert "an abacus" in text
     assert f"- {EAGER} left out: torch is not installed" in text
-    assert text.index("## sgd: ") < text.index("## adam: ")
+    assert text.index("# sgd: ") < text.index("How.") < text.index("## another")
     for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
         assert len({line.count("|") for line in table.splitlines()}) == 1
 
@@ -362,10 +362,11 @@ def test_command(tmp_path, capsys):
     assert str(WORKS["tiny"]) in shown
     assert f"{OURS} / best peer (scikit-learn)" in shown
     assert DIFFERS not in shown
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-        [reports.TABLES, reports.RAW, reports.CHART]
+    assert {path.name for path in tmp_path.iterdir()} == {"sgd.md", "sgd.csv", "sgd.png"}
+    assert (
+        "`python -m bench.compare sgd --rounds 1 --epochs 1`" in (tmp_path / "sgd.md").read_text()
     )
-    with (tmp_path / reports.RAW).open(newline="") as file:
+    with (tmp_path / "sgd.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert [line["contender"] for line in lines] == [OURS, "scikit-learn", reports.PEAK]
     losses = [float(line["checked"]) for line in lines[:2]]
