@@ -15,8 +15,10 @@ import numpy as np
 from bench.outcomes import LOWER_PRECISION
 
 EPOCHS = 3
-# In parts of the change of the loss; the second is that of matrix products in bfloat16.
-TOLERANCE, TOLERANCE_LOWER = 0.05, 0.15
+# In parts of the change of the loss. Adam's first steps hang on the order: after 3 epochs of the
+# large work, runs of one contender from other seeds are up to 10 % from their median.
+TOLERANCES = {"sgd": 0.05, "adam": 0.2}
+TOLERANCE_LOWER = 0.15  # at least, where matrix products are in bfloat16
 
 
 def outputs(layers: list, X: np.ndarray, hidden: str) -> np.ndarray:
@@ -36,13 +38,15 @@ def mean_loss(layers: list, X: np.ndarray, y: np.ndarray, hidden: str) -> float:
     return float(np.mean(np.log(np.exp(Z).sum(axis=1)) - Z[np.arange(len(y)), y]))
 
 
-def differing(losses: dict[str, float], start: float) -> frozenset[str]:
+def differing(losses: dict[str, float], start: float, rule: str = "sgd") -> frozenset[str]:
     """Return the names of those whose loss differs by more than the tolerance."""
     judges = [loss for name, loss in losses.items() if name not in LOWER_PRECISION]
     middle = median(judges or losses.values())
 
     def differs(name: str, loss: float) -> bool:
-        tolerance = TOLERANCE_LOWER if name in LOWER_PRECISION else TOLERANCE
+        tolerance = TOLERANCES[rule]
+        if name in LOWER_PRECISION:
+            tolerance = max(tolerance, TOLERANCE_LOWER)
         return not abs(loss - middle) <= tolerance * abs(middle - start)  # NaN differs
 
     return frozenset(name for name, loss in losses.items() if differs(name, loss))

@@ -56,5 +56,6 @@ def measure(
         group, work.name, str(work), "samples/s",
         {name: [rate for rate, _ in rates] for name, rates in found.items()},
         failures, work.flops_per_sample, top.rates,
-        f"loss after {EPOCHS} epochs, from {start:.5g}", losses, differing(losses, start),
+        f"loss after {EPOCHS} epochs, from {start:.5g}", losses,
+        differing(losses, start, work.rule),
     )  # fmt: skip

@@ -155,7 +155,7 @@ def test_mean_loss_of_large_outputs_is_finite():
 
 def test_differing():
     losses = {OURS: 0.50, "scikit-learn": 0.50, EAGER: 0.52, JAX: 0.53}  # the median is 0.51
-    allowed = equal_work.TOLERANCE * (1 - 0.51)
+    allowed = equal_work.TOLERANCES["sgd"] * (1 - 0.51)
     assert allowed == pytest.approx(0.0245)
     assert equal_work.differing(losses, start=1.0) == frozenset()
     assert equal_work.differing({**losses, JAX: 0.55}, start=1.0) == {JAX}
@@ -171,6 +171,12 @@ def test_lower_precision_is_allowed_more_and_judges_nobody():
     losses = {OURS: 0.5, JAX: 0.5, BF16: 0.55}
     assert equal_work.differing(losses, start=1.0) == frozenset()
     assert equal_work.differing({**losses, BF16: 0.59}, start=1.0) == {BF16}
+
+
+def test_adam_is_allowed_more():
+    losses = {OURS: 0.5, JAX: 0.5, EAGER: 0.59}
+    assert equal_work.differing(losses, start=1.0, rule="adam") == frozenset()
+    assert equal_work.differing({**losses, EAGER: 0.61}, start=1.0, rule="adam") == {EAGER}
 
 
 def test_nan_differs():
