@@ -6,31 +6,25 @@ import time
 
 import numpy as np
 
-from fastmlp.kernels.jit import entry_kernel
-from fastmlp.kernels.tile import ROWS, VECTOR_BYTES, VECTORS, multiply
+from bench import kernel_loops
+from fastmlp.kernels.tile import ROWS, VECTOR_BYTES, VECTORS
 
 DEPTH = 4096
 SECONDS = 0.02
 
 
-@entry_kernel
-def _multiply_often(A, B, C, n_times):
-    """Add A B to C so many times. A (DEPTH,) is every row of A, B (width,) every row of B."""
-    for _ in range(n_times):
-        # Strides of 0 keep it all in the first-level cache, so that only the arithmetic counts.
-        multiply(A, 0, 0, B, 0, 0, C, 0, len(B), ROWS, len(A), VECTORS, True)
-
-
-def flops_of_one_core(repeats: int = 5) -> float:
-    """Return the float32 flops per second of one core's multiply-adds, the best of several."""
-    width = VECTORS * VECTOR_BYTES // 4
-    A = np.resize(np.array([1, -1], np.float32), DEPTH)  # sums that do not grow
-    B, C = np.ones(width, np.float32), np.zeros(ROWS * width, np.float32)
+def flops_of_one_core(repeats: int = 5, dtype: str = "float32") -> float:
+    """Return the flops per second of one core's multiply-adds, the best of several."""
+    width = VECTORS * VECTOR_BYTES // np.dtype(dtype).itemsize
+    A = np.resize(np.array([1, -1], dtype), DEPTH)  # sums that do not grow
+    B, C = np.ones(width, dtype), np.zeros(ROWS * width, dtype)
     flops = 2 * ROWS * width * DEPTH
 
     def seconds(n_times: int) -> float:
         began = time.perf_counter()
-        _multiply_often(A, B, C, n_times)
+        # Strides of 0: every row of A, and of B, is the same one. It all stays in the first-level
+        # cache, so that only the arithmetic counts.
+        kernel_loops.multiply(A, 0, B, 0, C, width, ROWS, DEPTH, VECTORS, True, n_times)
         return time.perf_counter() - began
 
     seconds(1)  # compiles
