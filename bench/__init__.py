@@ -2,5 +2,12 @@
 
 asv imports every module below this package, in an environment that holds fastmlp and its
 dependencies alone. So a module imports a peer (PyTorch, JAX) inside the function that runs it, and
-only benchmarks have names that begin with `time_`, `track_`, `mem_` or `peakmem_`.
+only benchmarks have names that begin with `time_`, `timeraw_`, `track_`, `mem_` or `peakmem_`.
 """
+
+import os as _os
+
+from bench import kernel_cache as _kernel_cache
+
+# Before anything imports Numba; child processes inherit it.
+_os.environ["NUMBA_CACHE_DIR"] = str(_kernel_cache.folder())

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import importlib.metadata
-import os
 import shutil
 import subprocess
 import tempfile
@@ -23,16 +20,11 @@ class Checkout(NamedTuple):
     name: str
     library: str
     path: tuple[str, ...]
-    variables: dict[str, str]
 
 
 @contextlib.contextmanager
 def checkouts(revisions: tuple[str | None, ...]) -> Iterator[list[Checkout]]:
-    """Check out each revision, None being the work tree as it is now; remove them at the end.
-
-    Numba's on-disk cache does not see an edit in a file that a kernel calls into, and would run
-    stale code: each state of the kernels has one of its own, which stays for the next time.
-    """
+    """Check out each revision, None being the work tree as it is now; remove them at the end."""
     names = [WORK_TREE if revision is None else _commit(revision) for revision in revisions]
     with contextlib.ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="fastmlp-gate-"))
@@ -49,18 +41,8 @@ def checkouts(revisions: tuple[str | None, ...]) -> Iterator[list[Checkout]]:
             if not (library / "fastmlp").is_dir():
                 raise ValueError(f"commit {name} has no fastmlp/")
             path = (str(benchmarks), str(library))
-            cache = str(_numba_cache(library / "fastmlp" / "kernels"))
-            made[name] = Checkout(name, str(library), path, {"NUMBA_CACHE_DIR": cache})
+            made[name] = Checkout(name, str(library), path)
         yield [made[name] for name in names]
-
-
-def _numba_cache(kernels: Path) -> Path:
-    """Return a folder named after a hash of the kernels; the user's own, for it holds pickles."""
-    digest = hashlib.sha256(importlib.metadata.version("numba").encode())
-    for path in sorted(kernels.rglob("*.py")):
-        digest.update(path.read_bytes())
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return home / "fastmlp" / f"gate-{digest.hexdigest()[:16]}"
 
 
 def _git(*arguments: str) -> str:

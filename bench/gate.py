@@ -139,10 +139,7 @@ def compare(call: Call, sides: list[Checkout], rounds: int, factor: float) -> Ou
     looks: list[Look] = []
     for _ in range(LOOKS):
         base, head = workers = [
-            Worker(
-                side.name, make, (call, side.library), path=side.path, environment=side.variables
-            )
-            for side in sides
+            Worker(side.name, make, (call, side.library), path=side.path) for side in sides
         ]
         measure_in_rounds(workers, rounds, alternate=True)
         if base.failure:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import sys
 import time
 import warnings
@@ -43,7 +42,7 @@ class Worker:
     """A contender in its process, where make(*arguments) returns what measures it.
 
     `rates` has one entry for each round: a rate, or whatever else that returns. The process has
-    the folders of `path` first in its sys.path, and the variables of `environment` set.
+    the folders of `path` first in its sys.path.
     """
 
     name: str
@@ -51,7 +50,6 @@ class Worker:
     arguments: tuple
     has_children: bool = False
     path: tuple[str, ...] = ()
-    environment: dict[str, str] = field(default_factory=dict)
     rates: list[Any] = field(default_factory=list)
     failure: str = ""
 
@@ -61,7 +59,7 @@ class Worker:
         self._pipe, theirs = context.Pipe()
         arguments = (theirs, self.make, self.arguments)
         self._process = context.Process(target=_serve, args=arguments, daemon=not self.has_children)
-        with _inherited(self.path, self.environment):
+        with _inherited(self.path):
             self._process.start()
         theirs.close()
         try:
@@ -102,17 +100,14 @@ class Worker:
 
 
 @contextlib.contextmanager
-def _inherited(path: tuple[str, ...], environment: dict[str, str]) -> Iterator[None]:
-    """Change what a process inherits that is started meanwhile; it gets a copy of sys.path."""
-    before = sys.path[:], dict(os.environ)
+def _inherited(path: tuple[str, ...]) -> Iterator[None]:
+    """Change what a process inherits that is started meanwhile: it gets a copy of sys.path."""
+    before = sys.path[:]
     sys.path[:0] = path
-    os.environ.update(environment)
     try:
         yield
     finally:
-        sys.path[:] = before[0]
-        os.environ.clear()
-        os.environ.update(before[1])
+        sys.path[:] = before
 
 
 def measure_in_rounds(workers: list[Worker], rounds: int, alternate: bool = False) -> None:
