@@ -6,8 +6,9 @@ only benchmarks have names that begin with `time_`, `timeraw_`, `track_`, `mem_`
 """
 
 import os as _os
+import sys as _sys
 
 from bench import kernel_cache as _kernel_cache
 
-# Before anything imports Numba; child processes inherit it.
-_os.environ["NUMBA_CACHE_DIR"] = str(_kernel_cache.folder())
+if "numba" not in _sys.modules:  # else it would be too late; child processes inherit it
+    _os.environ["NUMBA_CACHE_DIR"] = str(_kernel_cache.folder())

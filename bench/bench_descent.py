@@ -14,7 +14,8 @@ from bench.works import unless_small
 N_SAMPLES = unless_small(8192, 256)
 WIDTHS = unless_small(("54-64-32-7", "784-256-128-10"), ("54-64-32-7",))
 DTYPES = unless_small(("float32", "float64"), ("float32",))
-DIRECTIONS = ("steepest", "conjugate", "nesterov")
+DIRECTIONS = unless_small(("steepest", "conjugate", "nesterov"), ("conjugate",))
+SEARCHES = unless_small(("exact", "armijo", "wolfe"), ("exact",))
 ITERATIONS = 10
 
 
@@ -64,9 +65,6 @@ class Passes:
     def time_hessian_vector(self, widths, dtype):
         self.objective.hessian_vector(self.w, self.g)
 
-    def peakmem_hessian_vector(self, widths, dtype):
-        self.objective.hessian_vector(self.w, self.g)
-
 
 class Iterations:
     """Iterations with exact search from the start, where they are much the same from run to run."""
@@ -90,9 +88,6 @@ class Iterations:
     def time_iterations(self, widths, direction):
         self.descend(direction)
 
-    def peakmem_iterations(self, widths, direction):
-        self.descend(direction)
-
     def track_evaluations_per_search(self, widths, direction):
         return statistics.mean(self.descend(direction).history.evaluations[1:])
 
@@ -111,3 +106,31 @@ class Iterations:
         return statistics.median(ratios)
 
     track_iteration_by_gradient.unit = "gradients"
+
+
+class LineSearches:
+    """Iterations along the gradient, from the start: a gradient and a search each."""
+
+    params = (WIDTHS, SEARCHES)
+    param_names = ("widths", "search")
+    rounds = 1
+    number = 1
+    repeat = (3, 10, 2.0)
+    warmup_time = 0
+
+    def setup(self, widths, search):
+        self.objective, self.w = problem(widths)
+        self.descend(search, 1)  # compiles
+
+    def descend(self, search, iterations=ITERATIONS):
+        return fm.gradient_descent(
+            self.objective, self.w, line_search=search, tol=0, max_iter=iterations, progress=False
+        )
+
+    def time_iterations(self, widths, search):
+        self.descend(search)
+
+    def track_evaluations_per_search(self, widths, search):
+        return statistics.mean(self.descend(search).history.evaluations[1:])
+
+    track_evaluations_per_search.unit = "evaluations"

@@ -11,6 +11,7 @@ from bench.works import unless_small
 
 ROWS = unless_small((1, 1000, 60_000), (1,))
 WIDTHS = ("4-100-3", "784-256-128-10")
+PREDICTED = unless_small(WIDTHS, WIDTHS[:1])
 
 
 def samples(widths: str, n: int, dtype: str = "float64") -> tuple[np.ndarray, np.ndarray]:
@@ -28,7 +29,7 @@ def classifier(widths: str, **parameters: object) -> fm.MLPClassifier:
 class Fit:
     """Fits of 150 samples by each kind of solver, and of 10,000 images."""
 
-    params = ("adam", "sgd", "lbfgs", "gd")
+    params = unless_small(("adam", "sgd", "lbfgs", "gd"), ("adam",))
     param_names = ("solver",)
     repeat = (5, 50, 2.0)
 
@@ -61,7 +62,7 @@ class PartialFit:
 class Predict:
     """Predictions of few rows and of many."""
 
-    params = (WIDTHS, ROWS)
+    params = (PREDICTED, ROWS)
     param_names = ("widths", "rows")
     repeat = (5, 50, 2.0)
 

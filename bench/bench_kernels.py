@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from bench import kernel_calls
-from bench.kernel_calls import Call
+from bench.call import Call
 from bench.works import n_cores, unless_small
 
 SECONDS = unless_small(0.01, 1e-4)

@@ -1,17 +1,18 @@
-"""The asv suite: the library's own speed, memory and time to start, from commit to commit.
+"""The asv suite of training: epochs, what a network computes, and what a budget achieves.
 
-asv takes a smaller number for a better one: the `time_` benchmarks are those that `asv continuous`
-can judge, the rates beside them are for reading.
+Every call starts from the same parameters, which the solvers copy. asv takes a smaller number for a
+better one: the `time_` benchmarks are those that `asv continuous` can judge, the rates beside them
+are for reading.
 """
 
 from __future__ import annotations
 
 import statistics
 
+import numba
 import numpy as np
 
 import fastmlp as fm
-from bench.start import starts
 from bench.training import OPTIMIZERS
 from bench.works import WORKS, Ours, n_cores, samples_per_second, unless_small
 
@@ -26,6 +27,8 @@ OPTIONS = {
     "average": {"average": True},
     "validation": {"validation": 0.1},
 }
+# Of `Learning`: rules and their step sizes.
+RULES = {"momentum": 0.05, "adam": 0.01}
 
 
 class Training:
@@ -37,11 +40,13 @@ class Training:
     number = 1
     repeat = (3, 10, 2.0)
     warmup_time = 0
+    train = None
 
     def setup(self, name):
-        self.work = WORKS[name]
-        self.train = Ours(self.work)
-        self.train(1)  # compiles
+        if self.train is None:
+            self.work = WORKS[name]
+            self.train = Ours(self.work)
+            self.train(1)  # compiles
 
     def time_epoch(self, name):
         self.train(1)
@@ -62,28 +67,24 @@ class Training:
 
     track_fraction_of_peak.unit = "of the FMA peak"
 
-    def peakmem_epoch(self, name):
-        self.train(1)
-
 
 class Options:
     """An epoch of the mnist work with each update rule, and with what there is besides rules."""
 
-    params = tuple(OPTIONS)
+    params = unless_small(tuple(OPTIONS), ("adam", "dropout"))
     param_names = ("option",)
     rounds = 1
     number = 1
     repeat = (3, 10, 2.0)
     warmup_time = 0
+    train = None
 
     def setup(self, name):
-        self.train = Ours(WORKS["mnist"], **OPTIONS[name])
-        self.train(1)  # compiles
+        if self.train is None:
+            self.train = Ours(WORKS["mnist"], **OPTIONS[name])
+            self.train(1)  # compiles
 
     def time_epoch(self, name):
-        self.train(1)
-
-    def peakmem_epoch(self, name):
         self.train(1)
 
 
@@ -116,14 +117,11 @@ class Evaluation:
     def time_sample_gradients(self):
         self.net.sample_gradients(self.w, self.X[:64], self.y[:64])
 
-    def peakmem_gradient(self):
-        self.net.gradient(self.w, self.X, self.y)
-
 
 class OneByOne:
     """An epoch of per-sample SGD, for networks of several sizes."""
 
-    params = ("2-16-2", "54-64-32-7", "784-256-128-10")
+    params = unless_small(("2-16-2", "54-64-32-7", "784-256-128-10"), ("54-64-32-7",))
     param_names = ("widths",)
     rounds = 1
     number = 1
@@ -144,25 +142,63 @@ class OneByOne:
         fm.sgd(self.net, self.X, self.y, self.w, step=1e-3, rng=0, progress=False)
 
 
-class Start:
-    """Fresh processes: see `bench.start`."""
+class Threads:
+    """An epoch on one thread, and on as many as there are cores."""
 
-    timeout = 300
+    params = (unless_small(("mnist", "large"), ("mnist",)), ("one", "all"))
+    param_names = ("work", "threads")
+    rounds = 1
+    number = 1
+    repeat = (3, 10, 2.0)
+    warmup_time = 0
+    train = None
 
-    def setup_cache(self):
-        return starts(cold=1, warm=unless_small(5, 1))
+    def setup(self, name, threads):
+        self.before = numba.get_num_threads()
+        numba.set_num_threads(1 if threads == "one" else self.before)
+        if self.train is None:
+            self.train = Ours(WORKS[name])
+            self.train(1)  # compiles
 
-    def track_import(self, runs):
-        """`import fastmlp` alone."""
-        return statistics.median(run["import"] for run in runs[1])
+    def teardown(self, name, threads):
+        numba.set_num_threads(self.before)
 
-    def track_cold_first_fit(self, runs):
-        """The solver's first call with an empty on-disk cache."""
-        return statistics.median(run["first fit"] for run in runs[0])
+    def time_epoch(self, name, threads):
+        self.train(1)
 
-    def track_warm_start(self, runs):
-        """Process start to the first batch trained, with a filled on-disk cache."""
-        return statistics.median(run["start to trained"] for run in runs[1])
 
-    setup_cache.timeout = timeout
-    track_import.unit = track_cold_first_fit.unit = track_warm_start.unit = "s"
+class Learning:
+    """What a fixed budget achieves on labels that a linear function gives: 20-32-4.
+
+    1000 samples, twice each one by one, ten times each in batches of 50, or 20 iterations.
+    """
+
+    params = ("sgd", "minibatch_sgd", "momentum", "adam", "steepest", "conjugate", "nesterov")
+    params = unless_small(params, params[:1])
+    param_names = ("solver",)
+
+    def setup(self, solver):
+        rng = np.random.default_rng(0)
+        self.X = rng.standard_normal((1000, 20), dtype=np.float32)
+        self.y = np.argmax(self.X @ rng.standard_normal((20, 4)), axis=1)
+        self.net = fm.Network([20, 32, 4], **LABELLED)
+        self.w = self.net.init(rng=0)
+
+    def train(self, solver):
+        problem = (self.net, self.X, self.y, self.w)
+        if solver == "sgd":
+            return fm.sgd(*problem, step=0.05, epochs=2, rng=0, progress=False)
+        options = {"batch_size": 50, "epochs": 10, "rng": 0, "progress": False}
+        if solver == "minibatch_sgd":
+            return fm.minibatch_sgd(*problem, step=0.2, **options)
+        if solver in RULES:
+            return fm.minibatch_sgd(*problem, rule=solver, step=RULES[solver], **options)
+        objective = fm.Objective(self.net, self.X, self.y)
+        return fm.gradient_descent(
+            objective, self.w, direction=solver, tol=0, max_iter=20, progress=False
+        )
+
+    def track_loss_after_budget(self, solver):
+        return self.net.loss(self.train(solver).x, self.X, self.y)
+
+    track_loss_after_budget.unit = "mean cross-entropy"

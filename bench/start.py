@@ -15,27 +15,32 @@ import sys
 import tempfile
 import time
 
-# The same work in both cases: 784-256-128-10, one batch of 128. The argument is the start's time,
-# of a clock that all processes share.
-PROGRAM = """
-import json, sys, time
-began = time.perf_counter()
-import fastmlp as fm
-imported = time.perf_counter()
+# The same work in both cases: 784-256-128-10, one batch of 128.
+IMPORT = "import fastmlp as fm"
+PREPARE = """
 import numpy as np
 rng = np.random.default_rng(0)
 X, y = rng.standard_normal((128, 784), dtype=np.float32), rng.integers(0, 10, 128)
 net = fm.Network([784, 256, 128, 10], output="softmax")
 w, solver = net.init(rng=0), fm.minibatch_sgd
+"""
+FIT = "solver(net, X, y, w, batch_size=128)"
+# The argument is the start's time, of a clock that all processes share.
+PROGRAM = f"""
+import json, sys, time
+began = time.perf_counter()
+{IMPORT}
+imported = time.perf_counter()
+{PREPARE}
 ready = time.perf_counter()
-solver(net, X, y, w, batch_size=128)
+{FIT}
 fitted = time.perf_counter()
-print(json.dumps({
+print(json.dumps({{
     "import": imported - began,
     "import all": ready - began,
     "first fit": fitted - ready,
     "start to trained": time.monotonic() - float(sys.argv[1]),
-}))
+}}))
 """
 
 
