@@ -44,6 +44,7 @@ class Memory:
         self.w = self.net.init(rng=0)
         self.X, self.y = np.load("X.npy", mmap_mode="r"), np.load("y.npy")
         self.X.sum()  # touches every page
+        self.net.predict(self.w, self.X[:1])  # imports Numba
 
     def peakmem_nothing(self, widths):
         """Measure the process and its data alone."""
