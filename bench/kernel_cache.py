@@ -14,7 +14,7 @@ import os
 import sys
 from pathlib import Path
 
-PREFIX = "bench-"
+PREFIX = "kernels-"
 
 
 def folder() -> Path:
