@@ -62,8 +62,8 @@ class Surroundings(NamedTuple):
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def asv(self, *arguments):
-        return self.run(sys.executable, "-m", "asv", *arguments)
+    def asv(self, *arguments, **variables):
+        return self.run(sys.executable, "-m", "asv", *arguments, **variables)
 
 
 def commits(surroundings, repository):
@@ -115,6 +115,7 @@ def publish(folder):
     surroundings.asv(
         "run", "--machine", "somewhere", "--environment", f"existing:{sys.executable}",
         "--bench", "just-discover",
+        ASV_PYTHONPATH=str(ROOT),  # else asv takes what PYTHONPATH names out of sys.path
     )  # fmt: skip
     results = folder / "results"
     benchmarks = json.loads((results / "benchmarks.json").read_text())
