@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bench.scaling import Result
     from bench.scaling_points import Point
 
-HEIGHT = 3.6
+HEIGHT, LEFT = 3.6, 0.065
 LABEL_HEIGHT = 0.058  # of the panel's: labels are no nearer to each other
 MOST_TICKS = 7
 MARKERS = "osD^vP"  # beside colours, for those who do not see them
@@ -109,8 +109,9 @@ def style(axes: Axes) -> None:
 
 def draw_panel(axes: Axes, panel: Panel, result: Result, x_label: str) -> None:
     """Draw lines, ranges of the rounds, and a name at the end of each line."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
+    plain = FuncFormatter(lambda value, _: f"{value:g}" if value < 10**4 else short(value))
     lines = dict(result.lines())
     ends = []
     for number, (name, points) in enumerate(lines.items()):
@@ -132,13 +133,16 @@ def draw_panel(axes: Axes, panel: Panel, result: Result, x_label: str) -> None:
     axes.set_xscale("log", base=2 if xs[-1] < 10**5 else 10)
     axes.xaxis.set(
         major_locator=FixedLocator(ticks(xs)), minor_locator=NullLocator(),
-        major_formatter=FuncFormatter(lambda x, _: f"{x:g}" if x < 10**4 else short(x)),
+        major_formatter=plain,
     )  # fmt: skip
     axes.set_xlabel(x_label)
     if panel.log:
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
-        axes.yaxis.set_minor_locator(NullLocator())
+        low, high = axes.get_ylim()
+        subs = (1.0, 2.0, 5.0) if high < 200 * low else (1.0,)
+        axes.yaxis.set(
+            major_locator=LogLocator(subs=subs), minor_locator=NullLocator(), major_formatter=plain
+        )
     else:
         axes.set_ylim(0, 1.08 * axes.get_ylim()[1])
     title = panel.title
@@ -170,12 +174,12 @@ def draw(result: Result, about: str, x_label: str, known: dict[str, str], path: 
     figure = Figure((WIDTH, HEIGHT), layout="none")
     figure.patch.set_alpha(0)
     panels = figure.subplots(1, 2)
-    figure.subplots_adjust(left=0.055, right=0.92, top=0.75, bottom=0.14, wspace=0.3)
+    figure.subplots_adjust(left=LEFT, right=0.895, top=0.75, bottom=0.14, wspace=0.36)
     for axes, panel in zip(panels, PANELS[result.study], strict=True):
         draw_panel(axes, panel, result, x_label)
-    figure.text(0.055, 0.94, f"{result.study}: {about}", fontsize=11, weight="bold", color=GREY)
+    figure.text(LEFT, 0.94, f"{result.study}: {about}", fontsize=11, weight="bold", color=GREY)
     figure.text(
-        0.055, 0.875, f"{known['CPU']}, {known['cores']} cores; medians of interleaved rounds, "
+        LEFT, 0.875, f"{known['CPU']}, {known['cores']} cores; medians of interleaved rounds, "
         "shaded: lowest to highest", fontsize=9, color=GREY,
     )  # fmt: skip
     figure.savefig(path, dpi=DPI)
