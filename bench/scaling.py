@@ -2,12 +2,12 @@
 
 python -m bench.scaling [studies ...] [--rounds 3] [--output FOLDER]
 
-Each point of a study has a process of its own. In each round, in turn, every point is measured
-once, and with it the peak of a core's multiply-adds; figures are medians over rounds, with lowest
-and highest. What the studies are and how to read them: docs/scaling.md. Nothing else may run.
+In each round, in turn, every point of a study is measured once, in a process of its own, and with
+it the peak of a core's multiply-adds; figures are medians over rounds, with lowest and highest.
+What the studies are and how to read them: docs/scaling.md. Nothing else may run.
 
---output writes the tables (scaling-tables.md), all values of all rounds (scaling.csv) and a chart
-of each study (scaling-threads.png, ...) after each study.
+--output writes, after each study, the tables so far (scaling-tables.md), all values of all rounds
+(scaling-threads.csv, ...) and a chart (scaling-threads.png, ...).
 """
 
 from __future__ import annotations
@@ -15,152 +15,69 @@ from __future__ import annotations
 import argparse
 import csv
 import importlib.util
-import io
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import groupby
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
+from typing import Protocol
 
-from bench import scaling_points
+from bench import roofline, scaling_studies
 from bench.machine import environment, machine
-from bench.scaling_chart import draw
-from bench.scaling_points import Measured, Point, make
-from bench.tables import aligned, markdown, ratio, short
-from bench.workers import Worker, known, measure_in_rounds
+from bench.tables import aligned, markdown
 
-TABLES, RAW = "scaling-tables.md", "scaling.csv"
-COLUMNS = ("study", "line", "x", "threads", "round", *Measured._fields, "flops")
+TABLES = "scaling-tables.md"
 
 
-@dataclass(frozen=True)
-class Study:
-    """What it is about, what x is, and its points; whether all points do the same for a sample."""
+class Section(Protocol):
+    """What a study has measured, and how it is shown."""
 
-    about: str
-    x: str
-    points: Callable[[], Iterator[Point]]
-    has_memory: bool = False
+    name: str
 
+    @property
+    def title(self) -> str: ...
 
-STUDIES = {
-    "threads": Study("the works on 1, 2, 4, ... and all cores", "threads", scaling_points.threads),
-    "batch": Study("three works with other batches", "samples of a batch", scaling_points.batch),
-    "width": Study("width-width-width-10", "width", scaling_points.width),
-    "depth": Study("hidden layers of one width, batch 128", "hidden layers", scaling_points.depth),
-    "rows": Study(
-        "16-32-2, batch 256, on a table that is made as it is read", "rows", scaling_points.rows,
-        has_memory=True,
-    ),
-}  # fmt: skip
+    def table(self) -> list[list[str]]: ...
+
+    def notes(self) -> list[str]: ...
+
+    def raw(self) -> list[tuple]: ...
+
+    def draw(self, environment: dict[str, str], path: Path) -> None: ...
 
 
-@dataclass
-class Result:
-    """What a study has measured: for each point a value for each round, or why there is none."""
-
-    study: str
-    values: dict[Point, list[Measured]]
-    left_out: dict[str, str] = field(default_factory=dict)
-
-    def lines(self) -> Iterator[tuple[str, list[Point]]]:
-        for line, points in groupby(self.values, key=lambda point: point.line):
-            yield line, list(points)
-
-    def rates(self, point: Point) -> list[float]:
-        return [each.rate for each in self.values[point]]
-
-    def shares(self, point: Point) -> list[float]:
-        """Return in each round the part of the peak of the threads that there are."""
-        flops = point.work.flops_per_sample
-        return [flops * each.rate / (point.threads * each.peak) for each in self.values[point]]
+ABOUT = {name: study.about for name, study in scaling_studies.STUDIES.items()}
+ABOUT[roofline.NAME] = roofline.ABOUT
 
 
-def measure(name: str, rounds: int) -> Result:
-    """Return what the points of a study do."""
-    points = {point.name: point for point in STUDIES[name].points()}
-    workers = [Worker(each, make, (point,)) for each, point in points.items()]
-    measure_in_rounds(workers, rounds, alternate=True)
-    found, failures = known(workers)
-    return Result(name, {points[each]: values for each, values in found.items()}, failures)
+def measure(name: str, rounds: int) -> Section:
+    """Return what a study has measured."""
+    if name == roofline.NAME:
+        return roofline.measure(rounds)
+    return scaling_studies.measure(name, rounds)
 
 
-def percentages(shares: list[float]) -> str:
-    return f"{median(shares):.1%} ({min(shares):.1%} .. {max(shares):.1%})"
-
-
-def table(result: Result) -> list[list[str]]:
-    """Return a heading, and a line for each point."""
-    study = STUDIES[result.study]
-    heading = [
-        "", study.x, "samples/s", "lowest", "highest", "time of a sample / first",
-        "flops of a sample / first", "GFLOP/s", "of the peak",
-    ]  # fmt: skip
-    if study.has_memory:
-        heading += ["rows streamed", "resident, MB"]
-    rows = [heading]
-    for line, points in result.lines():
-        first = points[0]
-        for point in points:
-            values, rates = result.values[point], result.rates(point)
-            flops = point.work.flops_per_sample
-            row = [line, f"{point.x:,}", *map(short, (median(rates), min(rates), max(rates)))]
-            row.append(ratio(result.rates(first), rates))
-            row.append(f"{flops / first.work.flops_per_sample:.4g}")
-            row += [f"{flops * median(rates) / 1e9:.3g}", percentages(result.shares(point))]
-            if study.has_memory:
-                row.append(f"{max(each.n_samples for each in values):,}")
-                row.append(f"{max(each.resident for each in values) / 1e6:.0f}")
-            rows.append(row)
-    return rows
-
-
-def notes(result: Result) -> list[str]:
-    """Return what else is to be said of a study."""
-    peaks = [each.peak / 1e9 for values in result.values.values() for each in values]
-    lines = [f"FMA peak of a core: {min(peaks):.0f} .. {max(peaks):.0f} GFLOP/s"] if peaks else []
-    return lines + [f"{name} left out: {reason}" for name, reason in result.left_out.items()]
-
-
-def raw(results: list[Result]) -> str:
-    """Return CSV: a line for each point and round."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for result in results:
-        for point, values in result.values.items():
-            for number, each in enumerate(values, start=1):
-                writer.writerow([
-                    result.study, point.line, point.x, point.threads, number, *each,
-                    point.work.flops_per_sample,
-                ])  # fmt: skip
-    return text.getvalue()
-
-
-def document(results: list[Result], known: dict[str, str], how: list[str]) -> str:
+def document(sections: list[Section], known: dict[str, str], how: list[str]) -> str:
     """Return Markdown: the environment, how it was measured, and a table of each study."""
     parts = ["# Scaling: measured", *how]
     parts.append(markdown([["", ""], *([name, text] for name, text in known.items())]))
-    for result in results:
-        parts += [f"## {result.study}: {STUDIES[result.study].about}", markdown(table(result))]
-        parts.append("\n".join(f"- {line}" for line in notes(result)))
+    for section in sections:
+        parts += [f"## {section.title}", markdown(section.table())]
+        parts.append("\n".join(f"- {line}" for line in section.notes()))
     return "\n\n".join(parts) + "\n"
 
 
-def write(folder: Path, results: list[Result], known: dict[str, str], how: list[str]) -> None:
-    """Write what there is so far; charts where matplotlib is installed."""
+def write(folder: Path, sections: list[Section], known: dict[str, str], how: list[str]) -> None:
+    """Write all tables so far, and the last study's values and, with matplotlib, its chart."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / TABLES).write_text(document(results, known, how), encoding="utf-8")
-    (folder / RAW).write_text(raw(results), encoding="utf-8")
+    (folder / TABLES).write_text(document(sections, known, how), encoding="utf-8")
+    last = sections[-1]
+    with (folder / f"scaling-{last.name}.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(last.raw())
     if importlib.util.find_spec("matplotlib") is not None:
-        result = results[-1]
-        study = STUDIES[result.study]
-        draw(result, study.about, study.x, known, folder / f"scaling-{result.study}.png")
+        last.draw(known, folder / f"scaling-{last.name}.png")
 
 
 def parser() -> argparse.ArgumentParser:
-    about = "\n".join(f"  {name:8} {study.about}" for name, study in STUDIES.items())
+    about = "\n".join(f"  {name:8} {text}" for name, text in ABOUT.items())
     made = argparse.ArgumentParser(
         prog="python -m bench.scaling",
         description=__doc__,
@@ -180,23 +97,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = made.parse_intermixed_args(arguments)
     if args.rounds < 1:
         made.error("--rounds must be at least 1")
-    if unknown := [name for name in args.studies if name not in STUDIES]:
-        made.error(f"no study is called {unknown[0]!r}; there are {', '.join(STUDIES)}")
+    if unknown := [name for name in args.studies if name not in ABOUT]:
+        made.error(f"no study is called {unknown[0]!r}; there are {', '.join(ABOUT)}")
     how = [
         f"`python -m bench.scaling {' '.join(sys.argv[1:] if arguments is None else arguments)}`, "
         f"medians of {args.rounds} rounds, with lowest and highest."
     ]
     print(machine(), flush=True)
-    results: list[Result] = []
-    for name in STUDIES:
+    sections: list[Section] = []
+    for name in ABOUT:
         if args.studies and name not in args.studies:
             continue
-        results.append(measure(name, args.rounds))
-        print(f"\n{name}: {STUDIES[name].about}\n")
-        print(aligned(table(results[-1])))
-        print("\n".join(f"  {line}" for line in notes(results[-1])), flush=True)
+        section = measure(name, args.rounds)
+        sections.append(section)
+        print(f"\n{section.title}\n\n{aligned(section.table())}")
+        print("\n".join(f"  {line}" for line in section.notes()), flush=True)
         if args.output is not None:
-            write(args.output, results, environment(), how)
+            write(args.output, sections, environment(), how)
     return 0
 
 

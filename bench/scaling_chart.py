@@ -12,9 +12,10 @@ from bench.tables import short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-    from bench.scaling import Result
     from bench.scaling_points import Point
+    from bench.scaling_studies import Result
 
 HEIGHT, LEFT = 3.6, 0.065
 LABEL_HEIGHT = 0.058  # of the panel's: labels are no nearer to each other
@@ -107,7 +108,7 @@ def style(axes: Axes) -> None:
     axes.grid(color=GREY, alpha=0.2, linewidth=0.6)
 
 
-def draw_panel(axes: Axes, panel: Panel, result: Result, x_label: str) -> None:
+def draw_panel(axes: Axes, panel: Panel, result: Result) -> None:
     """Draw lines, ranges of the rounds, and a name at the end of each line."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
@@ -135,7 +136,7 @@ def draw_panel(axes: Axes, panel: Panel, result: Result, x_label: str) -> None:
         major_locator=FixedLocator(ticks(xs)), minor_locator=NullLocator(),
         major_formatter=plain,
     )  # fmt: skip
-    axes.set_xlabel(x_label)
+    axes.set_xlabel(result.study.x)
     if panel.log:
         axes.set_yscale("log")
         low, high = axes.get_ylim()
@@ -165,21 +166,26 @@ def label_ends(axes: Axes, ends: list[tuple[str, str, float, float]]) -> None:
         )  # fmt: skip
 
 
-def draw(result: Result, about: str, x_label: str, known: dict[str, str], path: Path) -> None:
-    """Write the picture of a study, unless nothing was measured."""
+def draw(result: Result, environment: dict[str, str], path: Path) -> None:
+    """Write the picture of a study."""
     from matplotlib.figure import Figure  # not there where asv imports this
 
-    if not result.values:
-        return
     figure = Figure((WIDTH, HEIGHT), layout="none")
     figure.patch.set_alpha(0)
     panels = figure.subplots(1, 2)
     figure.subplots_adjust(left=LEFT, right=0.895, top=0.75, bottom=0.14, wspace=0.36)
-    for axes, panel in zip(panels, PANELS[result.study], strict=True):
-        draw_panel(axes, panel, result, x_label)
-    figure.text(LEFT, 0.94, f"{result.study}: {about}", fontsize=11, weight="bold", color=GREY)
-    figure.text(
-        LEFT, 0.875, f"{known['CPU']}, {known['cores']} cores; medians of interleaved rounds, "
-        "shaded: lowest to highest", fontsize=9, color=GREY,
-    )  # fmt: skip
+    for axes, panel in zip(panels, PANELS[result.name], strict=True):
+        draw_panel(axes, panel, result)
+    how = "medians of interleaved rounds, shaded: lowest to highest"
+    head(figure, result.title, environment, how)
     figure.savefig(path, dpi=DPI)
+
+
+def head(figure: Figure, title: str, environment: dict[str, str], how: str) -> None:
+    """Write above the panels what there is to see, and where and how it was measured."""
+    height = figure.get_figheight()
+    figure.text(LEFT, 1 - 0.22 / height, title, fontsize=11, weight="bold", color=GREY)
+    figure.text(
+        LEFT, 1 - 0.45 / height, f"{environment['CPU']}, {environment['cores']} cores; {how}",
+        fontsize=9, color=GREY,
+    )  # fmt: skip
