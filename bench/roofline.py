@@ -107,7 +107,7 @@ def softmax(n_out: int, threads: int) -> Call:
 
 def one_by_one(name: str) -> Call:
     """Return an epoch of updates by one sample, counted as batches of one."""
-    work = replace(WORKS[name], batch_size=1, n_samples=unless_small(500, 100))
+    work = replace(WORKS[name], batch_size=1, n_samples=unless_small(10_000, 100))
     train, n = Ours(work), work.n_samples
     counted = kernel_calls.network_call("step", work.widths, 1)
     return Call(train, n * counted.flops, n * counted.bytes, n)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from bench.roofline import Dot, Roofline
 
-HEIGHT, FONT, SIZE = 6.6, 8, 6.0
+HEIGHT, FONT, SIZE = 7.0, 8, 6.0
 KINDS = tuple(zip((*COLOURS, "#c2478f", "#8c6d46"), MARKERS + "*X", strict=True))
 # From its dot to a label: points, and directions that are tried in turn.
 DISTANCES = (5, 12, 20, 30, 42, 56)
@@ -121,12 +121,14 @@ def draw_dots(axes: Axes, dots: list[Dot]) -> None:
     most = max(dot.kernel.threads for dot in dots)
     labels: dict[str, list[Dot]] = {}
     for dot in dots:
-        labels.setdefault(dot.kernel.label, []).append(dot)  # three products of a shape
+        labels.setdefault(dot.kernel.label, []).append(dot)
         colour, marker = looks[dot.kernel.kind]
         axes.plot(
             *dot.place, marker=marker, color=colour, markersize=SIZE, linestyle="none",
             markerfacecolor="none" if dot.kernel.threads < most else colour,
         )  # fmt: skip
+    for its in labels.values():  # the three products of a shape
+        axes.plot(*zip(*(dot.place for dot in its), strict=True), color=GREY, lw=0.8, alpha=0.4)
     colours = [
         GREY if len(its) > 1 else looks[its[0].kernel.kind][0] for its in labels.values()
     ]  # fmt: skip
@@ -140,7 +142,10 @@ def draw_dots(axes: Axes, dots: list[Dot]) -> None:
             Line2D([], [], color=GREY, marker="o", markerfacecolor="none", linestyle="none",
                    markersize=SIZE, label="hollow: on one thread")
         )  # fmt: skip
-    axes.legend(handles=handles, loc="lower right", frameon=False, fontsize=9, labelcolor=GREY)
+    axes.legend(
+        handles=handles, ncols=5, loc="lower left", bbox_to_anchor=(-0.01, 1), frameon=False,
+        fontsize=9, labelcolor=GREY, handletextpad=0.2, columnspacing=1.2,
+    )  # fmt: skip
 
 
 def name_dots(
@@ -188,7 +193,7 @@ def draw(roofline: Roofline, environment: dict[str, str], path: Path) -> None:
     FigureCanvasAgg(figure)  # measures texts
     figure.patch.set_alpha(0)
     axes = figure.subplots()
-    figure.subplots_adjust(left=LEFT + 0.01, right=0.99, top=0.9, bottom=0.08)
+    figure.subplots_adjust(left=LEFT + 0.01, right=0.99, top=0.85, bottom=0.075)
     axes.set(
         xscale="log", yscale="log", xlim=(min(xs) / 2, max(xs) * 2.5), ylim=(min(ys) / 3, top * 2)
     )
