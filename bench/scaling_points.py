@@ -123,9 +123,14 @@ def threads() -> Iterator[Point]:
 
 
 def batch() -> Iterator[Point]:
-    """Three of them with other batches."""
-    for name, least in (("small", 8192), ("mnist", 4096), ("large", 512)):
-        for size in powers(1, unless_small(4096, 4)):
+    """Three of them with other batches, the first two with the same samples for all.
+
+    With fewer for small batches, only those would find them in the last-level cache. The third has
+    so much more to compute for each that this does not matter.
+    """
+    most = unless_small(4096, 4)
+    for name, least in (("small", BATCHES * most), ("mnist", BATCHES * most), ("large", 512)):
+        for size in powers(1, most):
             n_samples = max(BATCHES * size, unless_small(least, 8))
             work = replace(WORKS[name], batch_size=size, n_samples=n_samples)
             yield Point(name, size, work, n_cores())
