@@ -6,8 +6,8 @@ In each round, in turn, every point of a study is measured once, in a process of
 it the peak of a core's multiply-adds; figures are medians over rounds, with lowest and highest.
 What the studies are and how to read them: docs/scaling.md. Nothing else may run.
 
---output writes, after each study, the tables so far (scaling-tables.md), all values of all rounds
-(scaling-threads.csv, ...) and a chart (scaling-threads.png, ...).
+--output writes for each study its table (STUDY.md), all values of all rounds (STUDY.csv) and a
+chart (STUDY.png).
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ from typing import Protocol
 from bench import roofline, scaling_studies
 from bench.machine import environment, machine
 from bench.tables import aligned, markdown
-
-TABLES = "scaling-tables.md"
 
 
 class Section(Protocol):
@@ -55,25 +53,29 @@ def measure(name: str, rounds: int) -> Section:
     return scaling_studies.measure(name, rounds)
 
 
-def document(sections: list[Section], known: dict[str, str], how: list[str]) -> str:
-    """Return Markdown: the environment, how it was measured, and a table of each study."""
-    parts = ["# Scaling: measured", *how]
-    parts.append(markdown([["", ""], *([name, text] for name, text in known.items())]))
-    for section in sections:
-        parts += [f"## {section.title}", markdown(section.table())]
-        parts.append("\n".join(f"- {line}" for line in section.notes()))
+def document(section: Section, known: dict[str, str], rounds: int) -> str:
+    """Return Markdown: how it was measured, the table, and the machine."""
+    parts = [
+        f"# Scaling: {section.title}",
+        f"`python -m bench.scaling {section.name} --rounds {rounds}`, medians of {rounds} rounds, "
+        "with lowest and highest.",
+        markdown(section.table()),
+        "\n".join(f"- {line}" for line in section.notes()),
+        "## Measured on",
+        markdown([["", ""], *([name, text] for name, text in known.items())]),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
-def write(folder: Path, sections: list[Section], known: dict[str, str], how: list[str]) -> None:
-    """Write all tables so far, and the last study's values and, with matplotlib, its chart."""
+def write(folder: Path, section: Section, known: dict[str, str], rounds: int) -> None:
+    """Write a study's table, all values of all rounds and, with matplotlib, its chart."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / TABLES).write_text(document(sections, known, how), encoding="utf-8")
-    last = sections[-1]
-    with (folder / f"scaling-{last.name}.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(last.raw())
+    text = document(section, known, rounds)
+    (folder / f"{section.name}.md").write_text(text, encoding="utf-8")
+    with (folder / f"{section.name}.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(section.raw())
     if importlib.util.find_spec("matplotlib") is not None:
-        last.draw(known, folder / f"scaling-{last.name}.png")
+        section.draw(known, folder / f"{section.name}.png")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -99,21 +101,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         made.error("--rounds must be at least 1")
     if unknown := [name for name in args.studies if name not in ABOUT]:
         made.error(f"no study is called {unknown[0]!r}; there are {', '.join(ABOUT)}")
-    how = [
-        f"`python -m bench.scaling {' '.join(sys.argv[1:] if arguments is None else arguments)}`, "
-        f"medians of {args.rounds} rounds, with lowest and highest."
-    ]
     print(machine(), flush=True)
-    sections: list[Section] = []
     for name in ABOUT:
         if args.studies and name not in args.studies:
             continue
         section = measure(name, args.rounds)
-        sections.append(section)
         print(f"\n{section.title}\n\n{aligned(section.table())}")
         print("\n".join(f"  {line}" for line in section.notes()), flush=True)
         if args.output is not None:
-            write(args.output, sections, environment(), how)
+            write(args.output, section, environment(), args.rounds)
     return 0
 
 

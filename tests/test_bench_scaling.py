@@ -352,17 +352,19 @@ def made_up(monkeypatch):
 def test_files_are_written(made_up, tmp_path, capsys):
     assert scaling.main(["--rounds", "2", "--output", str(tmp_path)]) == 0
     names = [*STUDIES, "roofline"]
-    files = [f"scaling-{name}.{kind}" for name in names for kind in ("csv", "png")]
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["scaling-tables.md", *files])
-    text = (tmp_path / "scaling-tables.md").read_text()
-    assert "| CPU |" in text
+    files = [f"{name}.{kind}" for name in names for kind in ("csv", "md", "png")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(files)
+    for name in names:
+        text = (tmp_path / f"{name}.md").read_text()
+        assert text.startswith(f"# Scaling: {name}: ")
+        assert f"`python -m bench.scaling {name} --rounds 2`" in text
+        assert "| CPU |" in text
     assert "of its roof" in text
-    assert all(f"## {name}: " in text for name in names)
     told = capsys.readouterr().out
     assert all(f"\n{name}: " in told for name in names)
-    rows = list(csv.DictReader((tmp_path / "scaling-depth.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((tmp_path / "depth.csv").read_text().splitlines()))
     assert (len(rows), rows[0]["rate"], rows[0]["flops"]) == (12, "40.0", "96")
-    rows = list(csv.DictReader((tmp_path / "scaling-roofline.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((tmp_path / "roofline.csv").read_text().splitlines()))
     assert len(rows) == 2 * (3 + 2)
 
 
