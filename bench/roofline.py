@@ -32,7 +32,7 @@ SHAPES = unless_small(
     ((64, 32, 32), (300, 300, 100), (784, 256, 128), (2048, 2048, 512), (4096, 4096, 1)),
     ((64, 32, 32),),
 )  # inputs, outputs, batch
-LAYERS = unless_small(((784, 256), (4096, 2048)), ((64, 32),))  # whose parameters are updated
+LAYERS = unless_small(((784, 256), (4096, 4096)), ((64, 32),))  # whose parameters are updated
 RULES = ("sgd", "momentum", "adam")
 FUNCTIONS = ("exp", "tanh", "log")
 OUTPUTS = (10, 1000)  # of a softmax, of so many samples:
@@ -142,12 +142,12 @@ def make() -> Callable[[], Round]:
     """Return a function that measures all kernels, one after the other."""
     import numba
 
-    from bench.bandwidth import CACHED, NUMBERS, Triad
+    from bench.bandwidth import CACHED, NUMBERS, Stream
     from bench.peak import flops_of_one_core
 
     n = min(n_cores(), numba.config.NUMBA_NUM_THREADS)
     numba.set_num_threads(n)
-    memory, cache = Triad(NUMBERS // n, n), Triad(CACHED, n)
+    memory, cache = Stream(NUMBERS // n, n), Stream(CACHED, n)
     calls: dict[str, tuple[Call, int]] = {}
     for kernel in kernels():
         call = kernel.make()
@@ -241,8 +241,8 @@ class Roofline:
             return [f"left out: {self.failure}"]
         what = {
             "FMA peak of a core, GFLOP/s": [each.peak for each in self.rounds],
-            "memory, triad on all cores, GB/s": [each.memory for each in self.rounds],
-            "second-level caches, triad on all cores, GB/s": [each.cache for each in self.rounds],
+            "memory, all cores, GB/s": [each.memory for each in self.rounds],
+            "second-level caches, all cores, GB/s": [each.cache for each in self.rounds],
         }
         return [
             f"{name}: {min(values) / 1e9:.0f} .. {max(values) / 1e9:.0f}"

@@ -266,13 +266,19 @@ def test_a_call_is_repeated_from_the_start():
     assert told == [(7, 1), (3, 1)]
 
 
-def test_triads():
-    from bench.bandwidth import Triad
+@pytest.mark.parametrize(("n_times", "expected"), [(1, 3.0), (2, 1.0), (3, 3.0)])
+def test_a_stream_adds_and_subtracts_everywhere(n_times, expected):
+    from bench.bandwidth import add_and_subtract
 
-    triad = Triad(1000, 2)
-    assert triad.bytes_per_second() > 0
-    a, b, c = triad.arrays
-    np.testing.assert_array_equal(a, b + (triad.n_times - 1) * c)
+    x, y = np.ones(1001, np.float32), np.full(1001, 2, np.float32)
+    add_and_subtract(x, y, n_times, 2)
+    np.testing.assert_array_equal(x, np.full(1001, expected, np.float32))
+
+
+def test_a_stream_is_measured():
+    from bench.bandwidth import Stream
+
+    assert Stream(1000, 2).bytes_per_second() > 0
 
 
 def test_all_kernels_run(small, monkeypatch):
