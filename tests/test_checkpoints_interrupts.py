@@ -53,6 +53,7 @@ def test_interrupt_at_any_line(name, in_blocks, rng, tmp_path, monkeypatch):
             pytest.skip("has no blocks")
         monkeypatch.setattr(trainers, "LONGEST_SECONDS", -1.0)
         monkeypatch.setattr(trainers, "RUN_SECONDS", 0.0)
+        monkeypatch.setattr(trainers, "LEAST_ROWS", 8)
     options = {"batch_size": 9} if name == "minibatch_sgd" else {"epochs": 2}
     options |= {"epochs": 3, **CASES[name]}
 

@@ -181,6 +181,7 @@ def test_divergence(name, output, loss, dtype, in_blocks, rng, monkeypatch):
     if in_blocks:
         monkeypatch.setattr(trainers, "LONGEST_SECONDS", -1)
         monkeypatch.setattr(trainers, "RUN_SECONDS", 0)
+        monkeypatch.setattr(trainers, "LEAST_ROWS", 8)
     net = fm.Network([3, 6, 6, 2], output=output, loss=loss, dtype=dtype)
     data = net, *problem(net, N, rng)
     options = {"step": 1e-6 * float(np.finfo(dtype).max), "order": "sequential"}

@@ -96,6 +96,7 @@ def test_in_blocks(monkeypatch):
     """A batch that is too slow to be done at once."""
     monkeypatch.setattr(trainers, "LONGEST_SECONDS", -1.0)
     monkeypatch.setattr(trainers, "RUN_SECONDS", 0.0)
+    monkeypatch.setattr(trainers, "LEAST_ROWS", 8)
     for size in (13, 97):
         expected = minibatch(X, Y, batch_size=size)
         assert same_bits(minibatch(Rows(X), Y, batch_size=size), expected)

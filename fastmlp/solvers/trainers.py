@@ -16,7 +16,6 @@ from fastmlp import validation
 from fastmlp.kernels import batch, sample
 from fastmlp.kernels.dropout import FIRST_ROW, N_UPDATES
 from fastmlp.kernels.steps import run
-from fastmlp.kernels.tile import ROWS
 from fastmlp.kernels.updates import sum_of
 from fastmlp.solvers.checkpoints import copy_into
 from fastmlp.solvers.updates import Updates
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
 RUN_SECONDS = 0.1
 # ... and a batch that takes longer than this is done in several parts, which is a little slower.
 LONGEST_SECONDS = 0.4
+# Each part reads and writes the whole gradient, so it has at least so many rows.
+LEAST_ROWS = 256
 # Before anything is measured: flops per second, and seconds of overhead for each sample.
 GUESSED_SPEED, GUESSED_OVERHEAD = 150e9, 2e-7
 MOST_ENTRIES = 2**16
@@ -275,7 +276,7 @@ class BatchTrainer(Trainer):
         scale = 1 / weight if self.mean else 1.0
         first, mode = 0, batch.WRITE
         while first < len(part):
-            rows = max(ROWS, int(RUN_SECONDS / self.seconds_per_sample))
+            rows = max(LEAST_ROWS, int(RUN_SECONDS / self.seconds_per_sample))
             rows = min(rows, self.workspace.n_rows, len(part) - first)
             data = part[first : first + rows].data()
             counters[FIRST_ROW : FIRST_ROW + 1] = first
