@@ -16,7 +16,7 @@ import pytest
 import fastmlp as fm
 from cases import run_child
 from cases_experiments import experiment, fastmlp, metrics, write_table
-from fastmlp.cli import main
+from fastmlp.cli import main, show
 from fastmlp.experiments import reading, runs
 
 FILES = {
@@ -149,6 +149,14 @@ def test_names_that_the_terminal_cannot_show(folder, monkeypatch):
     assert ended.value.code == 0
     stdout.flush()
     assert b"Model: \\xfc :smile:/model.safetensors" in stdout.buffer.getvalue()
+
+
+def test_json_is_json_whatever_the_terminal(monkeypatch):
+    stdout = io.TextIOWrapper(io.BytesIO(), "ascii", errors="backslashreplace")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    show.as_json({"ü": "\x1f"})
+    stdout.flush()
+    assert json.loads(stdout.buffer.getvalue()) == {"ü": "\x1f"}
 
 
 # Folders -------------------------------------------------------------------------------------

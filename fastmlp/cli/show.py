@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
@@ -69,7 +70,12 @@ def size(n_bytes: int) -> str:
 
 def as_json(value: Any) -> None:
     """Print an object as JSON."""
-    typer.echo(json_text(value))
+    text = json_text(value)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # escapes of the terminal's would be no JSON
+        text = json.dumps(json.loads(text), indent=2)
+    typer.echo(text)
 
 
 def json_text(value: Any) -> str:
