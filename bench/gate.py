@@ -8,10 +8,10 @@ suite as they are in the work tree, for both sides, so that a changed benchmark 
 changed library. What BASE cannot run is left out; what HEAD cannot run fails.
 
 A work is slower where the median of the rounds' ratios is past --factor, and in so many rounds HEAD
-took longer that chance would do it less than once in 100 times (a sign test: 10 of 11 rounds; of
-fewer than 7, all). Such a work is measured again, in new processes, and fails only if the same is
-seen there. Exit code 0: no work is slower; 1: some are, or HEAD cannot run them; 2: wrong usage, or
-nothing could be compared.
+took longer that chance would do it less than once in 100 times (a sign test: 10 of 11 rounds; fewer
+than 7 cannot show that: all of them must be slower). Such a work is measured again, in new
+processes, and fails only if the same is seen there. Exit code 0: no work is slower; 1: some are, or
+HEAD cannot run them; 2: wrong usage, or nothing could be compared.
 """
 
 from __future__ import annotations
@@ -141,9 +141,11 @@ def compare(call: Call, sides: list[Checkout], rounds: int, factor: float) -> Ou
         base, head = workers = [
             Worker(side.name, make, (call, side.library), path=side.path) for side in sides
         ]
-        measure_in_rounds(workers, rounds, alternate=True)
-        if base.failure:
+        measure_in_rounds(workers, rounds)
+        if base.failure and not looks:
             return Outcome(LEFT_OUT, looks, f"BASE: {base.failure}")
+        if base.failure:
+            return Outcome(BROKEN, looks, f"BASE, at the second look: {base.failure}")
         if head.failure:
             return Outcome(BROKEN, looks, f"HEAD: {head.failure}")
         looks.append(Look(base.rates, head.rates))
@@ -173,6 +175,9 @@ def report(sides: list[Checkout], outcomes: dict[str, Outcome], args: argparse.N
         print("\nNothing could be compared.")
         return 2
     failed = [name for name, each in outcomes.items() if each.verdict in (SLOWER, BROKEN)]
+    left_out = [name for name, each in outcomes.items() if each.verdict == LEFT_OUT]
+    if left_out:
+        print(f"\nNot compared: {', '.join(left_out)}")
     print(f"\nFailed: {', '.join(failed)}" if failed else f"\nNothing is slower by {args.factor}.")
     return 1 if failed else 0
 

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+os.environ.pop("FASTMLP_BENCH_SMALL", None)  # tests say themselves how large works are
+
 import bench  # noqa: F401  before Numba: has it cache in a folder of this state of the kernels
 
 settings.register_profile("local", deadline=None)  # a first call compiles
