@@ -4,29 +4,13 @@ from __future__ import annotations
 
 import time
 
-import numba
 import numpy as np
 
-from fastmlp.kernels.jit import parallel_kernel
+from bench import kernel_loops
 
 NUMBERS = 2**26  # of an array: two of 256 MiB, more than a last-level cache holds
 CACHED = 2**14  # of each thread's part of an array: two of 64 KiB, in its second-level cache
 SECONDS = 0.05
-
-
-@parallel_kernel
-def add_and_subtract(x, y, n_times, n_threads):
-    """Add y to x, subtract it, ... so many times; each thread has a part of both of its own.
-
-    In place, as STREAM's kernels are not: those fetch what they write before, uncounted.
-    """
-    for thread in numba.prange(n_threads):
-        first, last = thread * len(x) // n_threads, (thread + 1) * len(x) // n_threads
-        to, of = x[first:last], y[first:last]
-        for k in range(n_times):
-            sign = np.float32(1 - 2 * (k % 2))
-            for i in range(len(to)):
-                to[i] += sign * of[i]
 
 
 class Stream:
@@ -42,7 +26,7 @@ class Stream:
 
     def _seconds(self) -> float:
         began = time.perf_counter()
-        add_and_subtract(self.x, self.y, self.n_times, self.n_threads)
+        kernel_loops.add_and_subtract(self.x, self.y, self.n_times, self.n_threads)
         return time.perf_counter() - began
 
     def bytes_per_second(self, repeats: int = 3) -> float:

@@ -170,6 +170,16 @@ class Networks(_WithFlops):
         return kernel_calls.network_call(name, WIDTHS, 128, dtype, n_threads(threads))
 
 
+class VectorPasses(_WithNumbers):
+    """x . y on one thread, and x - step y in place, of 2^20 numbers."""
+
+    params = (few(kernel_calls.VECTOR_PASSES), THREADS)
+    param_names = ("pass", "threads")
+
+    def make(self, name, threads):
+        return kernel_calls.vector_call(name, 2**20, threads=n_threads(threads))
+
+
 class UpdateRules(_WithNumbers):
     """The update of 784 x 256 weights from a gradient that is there, one thread."""
 

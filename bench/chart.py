@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 GREY = "#7a7a7a"  # readable on white and on black, for the picture has no background
 COLOURS = ("#e8590c", "#3b82c4", "#2a9d8f", "#8ab17d", "#9467bd", "#c2a83e")  # of CONTENDERS
 PALER = (1.0, 0.6, 0.35)  # a contender's first, second and third form in a row
-WIDTH, ROW_HEIGHT, LEGEND_HEIGHT, DPI = 9.0, 2.3, 1.1, 200
+WIDTH, ROW_HEIGHT, LINE_HEIGHT, LEGEND_HEIGHT, DPI = 9.0, 2.14, 0.16, 1.1, 200
 PER_ROW = 6  # works beside each other
+NAME_WIDTH = 18  # of a line of a work's name
 FILL = 0.86  # of the room for a work
 TICKS = [m * 10.0**e for e in range(-6, 7) for m in (1, 2, 5)]
 
@@ -97,7 +99,8 @@ def draw_row(axes: Axes, outcomes: list[Outcome]) -> None:
         major_locator=FixedLocator(ticks), minor_locator=NullLocator(),
         major_formatter=FuncFormatter(lambda value, _: f"{value:g}"),
     )  # fmt: skip
-    axes.set_xticks(range(len(outcomes)), [outcome.work for outcome in outcomes])
+    names = [textwrap.fill(outcome.work, NAME_WIDTH) for outcome in outcomes]
+    axes.set_xticks(range(len(outcomes)), names)
     group = outcomes[0].group
     axes.set_title(
         f"{group}: {GROUPS[group].about}", loc="left", fontsize=10, weight="bold", color=GREY
@@ -122,14 +125,20 @@ def draw(outcomes: list[Outcome], environment: dict[str, str], path: Path) -> No
     if set(names) - set(families):
         handles.append(Patch(color=GREY, alpha=PALER[1], label="other form (see the tables)"))
     top = LEGEND_HEIGHT
-    height = ROW_HEIGHT * len(drawn) + top
+    lines = max(len(textwrap.wrap(each.work, NAME_WIDTH)) for row in drawn for each in row)
+    below = LINE_HEIGHT * lines
+    height = (ROW_HEIGHT + below) * len(drawn) + top
     figure = Figure((WIDTH, height), layout="none")
     figure.patch.set_alpha(0)
     grid = figure.subplots(len(drawn), squeeze=False)[:, 0]
     for axes, row in zip(grid, drawn, strict=True):
         draw_row(axes, row)
     figure.subplots_adjust(
-        left=0.07, right=0.99, top=1 - (top + 0.05) / height, bottom=0.3 / height, hspace=0.42
+        left=0.07,
+        right=0.99,
+        top=1 - (top + 0.05) / height,
+        bottom=(0.14 + below) / height,
+        hspace=0.36 + 0.06 * lines,
     )
     figure.text(
         0.07, 1 - 0.2 / height, "Speed as a multiple of the fastest peer's in float32 (log scale; "

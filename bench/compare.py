@@ -23,7 +23,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import out_of_core, reports
+from bench import mnist, out_of_core, reports
 from bench.contenders import CONTENDERS, missing
 from bench.groups import GROUPS, Options, chosen
 from bench.machine import environment, machine
@@ -91,6 +91,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         made.error(str(error))
     data = args.data or os.environ.get("FASTMLP_MNIST")
+    if data is not None and any(GROUPS[name].takes_data for name in works):
+        try:
+            mnist.load(Path(data), "t10k")
+        except (OSError, ValueError) as error:
+            made.error(f"--data: {error}")
     reasons = {name: missing(name) for name in CONTENDERS if name in args.contenders}
     names = [name for name, reason in reasons.items() if not reason]
     left_out = [f"{name} left out: {reason}" for name, reason in reasons.items() if reason]

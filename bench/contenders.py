@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from bench.training import Jax, Layers, ScikitLearn, Torch
-from bench.works import Ours, Work, n_cores
+from bench.works import Ours, Work, use_all_cores
 
 
 class Contender(Protocol):
@@ -26,9 +26,7 @@ class Contender(Protocol):
 
 
 def fastmlp(work: Work, **options: Any) -> Ours:
-    import numba
-
-    numba.set_num_threads(min(n_cores(), numba.config.NUMBA_NUM_THREADS))
+    use_all_cores()
     return Ours(work, **options)
 
 

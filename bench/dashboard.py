@@ -63,9 +63,8 @@ def may_be_replaced(folder: Path) -> bool:
     """Whether there is nothing in a folder but a dashboard: asv removes what is there."""
     if not folder.exists():
         return True
-    return folder.is_dir() and (
-        not any(folder.iterdir()) or all((folder / name).is_file() for name in PAGES)
-    )
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else {".not a folder"}
+    return not names or (names >= PAGES and not any(name.startswith(".") for name in names))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

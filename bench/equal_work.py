@@ -8,6 +8,7 @@ since the loss itself would hardly show who has done nothing.
 
 from __future__ import annotations
 
+import math
 from statistics import median
 
 import numpy as np
@@ -40,8 +41,9 @@ def mean_loss(layers: list, X: np.ndarray, y: np.ndarray, hidden: str) -> float:
 
 def differing(losses: dict[str, float], start: float, rule: str = "sgd") -> frozenset[str]:
     """Return the names of those whose loss differs by more than the tolerance."""
-    judges = [loss for name, loss in losses.items() if name not in LOWER_PRECISION]
-    middle = median(judges or losses.values())
+    finite = {name: loss for name, loss in losses.items() if math.isfinite(loss)}
+    judges = [loss for name, loss in finite.items() if name not in LOWER_PRECISION]
+    middle = median(judges or finite.values() or [math.nan])
 
     def differs(name: str, loss: float) -> bool:
         tolerance = TOLERANCES[rule]

@@ -20,7 +20,7 @@ from bench.equal_work import outputs
 from bench.outcomes import Outcome
 from bench.training import Jax, ScikitLearn, Torch
 from bench.workers import Worker, known, measure_in_rounds, peak
-from bench.works import WORKS, Work, n_cores
+from bench.works import WORKS, Work, use_all_cores
 
 ROWS = (60_000, 1_000, 1)
 NETWORKS = ("mnist", "large", "small")
@@ -40,20 +40,16 @@ def rows_of(work: Work, n: int) -> np.ndarray:
 
 
 def network(work: Work, X: np.ndarray) -> tuple[Predict, Any]:
-    import numba
-
-    numba.set_num_threads(min(n_cores(), numba.config.NUMBA_NUM_THREADS))
+    use_all_cores()
     net = work.network
-    w = np.concatenate([part.ravel() for layer in work.start() for part in layer])
+    w = work.flat_start()
     return lambda rows: net.predict(w, rows), X
 
 
 def our_class(work: Work, X: np.ndarray) -> tuple[Predict, Any]:
-    import numba
-
     from fastmlp import MLPClassifier
 
-    numba.set_num_threads(min(n_cores(), numba.config.NUMBA_NUM_THREADS))
+    use_all_cores()
     model = MLPClassifier(work.widths[1:-1], batch_size=work.batch_size, max_iter=1)
     samples, labels = work.data()
     model.partial_fit(samples[:10], labels[:10], classes=np.arange(work.widths[-1]))

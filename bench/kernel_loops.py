@@ -1,12 +1,18 @@
-"""Loops around kernels that Python cannot call: so many times over, nothing else in between."""
+"""Compiled loops of the benchmarks' own.
+
+Most are around kernels that Python cannot call: so many times over, nothing else in between.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+import numba
+import numpy as np
+
 from fastmlp.kernels import elementary, pack, tile
-from fastmlp.kernels.jit import entry_kernel, inlined
+from fastmlp.kernels.jit import entry_kernel, inlined, parallel_kernel
 
 
 @entry_kernel
@@ -82,3 +88,18 @@ def apply(code, x, y, n_times):
             _softplus(x, y)
         else:
             _log_cosh(x, y)
+
+
+@parallel_kernel
+def add_and_subtract(x, y, n_times, n_threads):
+    """Add y to x, subtract it, ... so many times; each thread has a part of both of its own.
+
+    In place, as STREAM's kernels are not: those fetch what they write before, uncounted.
+    """
+    for thread in numba.prange(n_threads):
+        first, last = thread * len(x) // n_threads, (thread + 1) * len(x) // n_threads
+        to, of = x[first:last], y[first:last]
+        for k in range(n_times):
+            sign = np.float32(1 - 2 * (k % 2))
+            for i in range(len(to)):
+                to[i] += sign * of[i]

@@ -29,7 +29,7 @@ import numpy as np
 import fastmlp as fm
 from bench.tables import aligned, markdown, ratio
 from bench.workers import Worker, measure_in_rounds
-from bench.works import n_cores
+from bench.works import n_cores, use_all_cores
 
 WIDTHS = (28, 300, 300, 300, 300, 2)
 BATCH_SIZE, STEP = 100, 1e-3
@@ -90,9 +90,7 @@ class Clock:
 
 
 def ours(X: object, y: np.ndarray) -> Callable[[], Result]:
-    import numba
-
-    numba.set_num_threads(min(n_cores(), numba.config.NUMBA_NUM_THREADS))
+    use_all_cores()
     net = fm.Network(WIDTHS, hidden="relu", output="softmax")
     w, clock = net.init(rng=0), Clock()
 

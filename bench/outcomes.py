@@ -69,10 +69,14 @@ class Outcome:
         return max(ended, key=self.speed, default=None)
 
     def ratios(self, name: str) -> list[float]:
-        """Return our speed over that of another, in each round that has both."""
-        if self.ours is None or name not in self.values:
+        """Return our speed over that of another, in each round that has both; first runs over
+        first runs."""
+        ours = self.ours
+        if name.endswith(FIRST) and not is_ours(name) and f"{ours}{FIRST}" in self.values:
+            ours = f"{ours}{FIRST}"
+        if ours is None or name not in self.values:
             return []
-        pairs = zip(self.speeds(self.ours), self.speeds(name), strict=True)
+        pairs = zip(self.speeds(ours), self.speeds(name), strict=True)
         return [mine / its if its else math.inf for mine, its in pairs if mine or its]
 
     def gigaflops(self, name: str) -> float | None:
@@ -135,6 +139,21 @@ def verdict(outcome: Outcome) -> str:
     if outcome.ours is None or best is None:
         return "no peer to compare with"
     return f"{outcome.ours} / best peer ({best}): {compared(outcome.ratios(best))}"
+
+
+def first_runs(outcome: Outcome) -> str:
+    """Return a sentence about our first run, and the fastest of peers' first or only runs."""
+    ours = f"{outcome.ours}{FIRST}"
+    if ours not in outcome.values:
+        return ""
+    runs = [name for name in outcome.peers() if name + FIRST not in outcome.values]
+    runs = [name for name in runs if outcome.speed(name) > 0]
+    if not runs:
+        return ""
+    best = max(runs, key=outcome.speed)
+    pairs = zip(outcome.speeds(ours), outcome.speeds(best), strict=True)
+    ratios = [mine / its if its else math.inf for mine, its in pairs if mine or its]
+    return f"{ours} / best peer ({best}): {compared(ratios)}"
 
 
 def overview(outcomes: list[Outcome]) -> list[list[str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.chart import draw
 from bench.groups import GROUPS
-from bench.outcomes import DIFFERS, Outcome, details, overview, verdict
+from bench.outcomes import DIFFERS, Outcome, details, first_runs, overview, verdict
 from bench.tables import markdown
 from bench.works import n_cores
 
@@ -37,7 +37,7 @@ def raw(outcomes: list[Outcome]) -> str:
 
 def notes(outcome: Outcome) -> list[str]:
     """Return what else is to be said of a work."""
-    lines = [verdict(outcome)]
+    lines = [line for line in (verdict(outcome), first_runs(outcome)) if line]
     if outcome.peaks:
         low, high = min(outcome.peaks) / 1e9, max(outcome.peaks) / 1e9
         lines.append(f"FMA peak: {n_cores()} x {low:.0f} .. {high:.0f} GFLOP/s")

@@ -122,6 +122,6 @@ def measure(name: str, rounds: int) -> Result:
     """Return what the points of a study do."""
     points = {point.name: point for point in STUDIES[name].points()}
     workers = [Worker(each, make, (point,)) for each, point in points.items()]
-    measure_in_rounds(workers, rounds, alternate=True)
+    measure_in_rounds(workers, rounds)
     found, failures = known(workers)
     return Result(name, {points[each]: values for each, values in found.items()}, failures)

@@ -27,7 +27,7 @@ import numpy as np
 from bench.contenders import BF16, OURS
 from bench.outcomes import FIRST, Outcome
 from bench.training import Jax, Layers, ScikitLearn, Torch
-from bench.works import STEP, Work, n_cores
+from bench.works import STEP, Work, use_all_cores
 
 LEVELS = (0.975, 0.98, 0.985)
 WORK_NAMES = tuple(f"{100 * level:g}" for level in LEVELS)
@@ -97,11 +97,9 @@ class Log:
 
 
 def train_ours(work: Images, seed: int, log: Log) -> None:
-    import numba
-
     import fastmlp as fm
 
-    numba.set_num_threads(min(n_cores(), numba.config.NUMBA_NUM_THREADS))
+    use_all_cores()
     net = fm.Network(WIDTHS, output="softmax")
     X, y = work.data()
     X_test, y_test = images(work.folder, "t10k")
@@ -112,7 +110,7 @@ def train_ours(work: Images, seed: int, log: Log) -> None:
         if log.add(float(np.mean(found == y_test))):
             raise StopIteration
 
-    w = np.concatenate([part.ravel() for layer in work.start() for part in layer])
+    w = work.flat_start()
     fm.minibatch_sgd(
         net, X, y, w, batch_size=BATCH_SIZE, rule="adam", callback=stop,
         step=lambda k: step_of(k // updates), epochs=EPOCHS, rng=seed, progress=False,
@@ -177,7 +175,8 @@ def measure(data: Path, levels: list[str], names: list[str], rounds: int) -> lis
         write(data, folder)
         for seed in range(rounds):
             write_start(seed, folder)
-            for name in (name for name in names if name not in failures):
+            its = [name for name in names if name not in failures]
+            for name in its[:: -1 if seed % 2 else 1]:
                 with tempfile.TemporaryDirectory(dir=folder) as cache:
                     try:
                         if name in COMPILES:

@@ -50,7 +50,8 @@ class ScikitLearn:
         }
         self.model = MLPClassifier(
             work.widths[1:-1], activation=work.hidden, alpha=0.0, batch_size=work.batch_size,
-            learning_rate_init=STEP, n_iter_no_change=sys.maxsize, **solvers[work.rule],
+            learning_rate_init=STEP, n_iter_no_change=sys.maxsize, random_state=0,
+            **solvers[work.rule],
         )  # fmt: skip
         n_few = min(len(self.X), work.batch_size)
         self.classes = np.arange(work.widths[-1])
@@ -119,6 +120,7 @@ class Torch:
         import torch
         from torch import nn
 
+        torch.manual_seed(0)
         torch.set_num_threads(n_cores())
         self.torch, self.work, self.bf16 = torch, work, bf16
         self.X, self.y = map(torch.from_numpy, work.data())
@@ -372,8 +374,9 @@ class Jax:
         def adam(w, g, s, t):
             mean, square = 0.9 * s[0] + 0.1 * g, 0.999 * s[1] + 0.001 * g * g
             greatest = [maximum(s[2], square)] if len(s) == 3 else []
-            root = sqrt([square, *greatest][-1] / (1 - 0.999**t)) + 1e-8
-            return w - step * (mean / (1 - 0.9**t)) / root, mean, square, *greatest
+            # Numbers first, then one multiplication for each parameter.
+            root = sqrt([square, *greatest][-1]) * (1 / sqrt(1 - 0.999**t)) + 1e-8
+            return w - (step / (1 - 0.9**t)) * (mean / root), mean, square, *greatest
 
         def adamw(w, g, s, t):
             return adam(w * (1 - step * 0.01), g, s, t)

@@ -110,15 +110,15 @@ def _inherited(path: tuple[str, ...]) -> Iterator[None]:
         sys.path[:] = before
 
 
-def measure_in_rounds(workers: list[Worker], rounds: int, alternate: bool = False) -> None:
-    """Measure every worker once in each round, in every other one backwards if so wished."""
+def measure_in_rounds(workers: list[Worker], rounds: int) -> None:
+    """Measure every worker once in each round, in every other one backwards."""
     started = []
     try:
         for worker in workers:
             worker.start()
             started.append(worker)
         for k in range(rounds):
-            for worker in workers[:: -1 if alternate and k % 2 else 1]:
+            for worker in workers[:: -1 if k % 2 else 1]:
                 worker.measure()
     finally:
         for worker in started:

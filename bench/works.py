@@ -69,6 +69,10 @@ class Work:
         w = net.init(rng=0)
         return list(zip(net.weights(w), net.biases(w), strict=True))
 
+    def flat_start(self) -> np.ndarray:
+        """Return the same as fastmlp's flat vector."""
+        return np.concatenate([part.ravel() for layer in self.start() for part in layer])
+
     def data(self) -> tuple[np.ndarray, np.ndarray]:
         """Return X (n_samples, n_0) float32 and labels (n_samples,) int64."""
         rng = np.random.default_rng(0)
@@ -101,6 +105,13 @@ def n_cores() -> int:
     return os.cpu_count() or 1
 
 
+def use_all_cores() -> None:
+    """Have fastmlp use as many threads in this process."""
+    import numba
+
+    numba.set_num_threads(min(n_cores(), numba.config.NUMBA_NUM_THREADS))
+
+
 class Ours:
     """fastmlp on a work: one call of the solver, its own overhead and shuffling included.
 
@@ -114,8 +125,7 @@ class Ours:
     @cached_property
     def _arguments(self) -> tuple[fm.Network, np.ndarray, np.ndarray, np.ndarray]:
         net = self.work.network
-        w = np.concatenate([part.ravel() for layer in self.work.start() for part in layer])
-        return net, *self.work.data(), w
+        return net, *self.work.data(), self.work.flat_start()
 
     def restart(self) -> None:
         """Every call starts from the start."""

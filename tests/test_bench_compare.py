@@ -18,7 +18,7 @@ from bench import compare, equal_work, inference, reports, to_accuracy, training
 from bench.chart import draw, relative
 from bench.contenders import BF16, CONTENDERS, EAGER, JAX, OURS, missing
 from bench.groups import GROUPS, chosen
-from bench.outcomes import DIFFERS, NOT_REACHED, SLOWER, Outcome, compared, details, overview
+from bench.outcomes import DIFFERS, FIRST, NOT_REACHED, SLOWER, Outcome, compared, details, overview
 from bench.tables import aligned, duration, markdown, short
 from bench.workers import Worker, known, measure_in_rounds
 from bench.works import WORKS, Work, n_cores
@@ -179,8 +179,29 @@ def test_adam_is_allowed_more():
     assert equal_work.differing({**losses, EAGER: 0.61}, start=1.0, rule="adam") == {EAGER}
 
 
+def test_of_no_losses_none_differs():
+    assert equal_work.differing({}, start=1.0) == frozenset()
+
+
+def test_nan_judges_nobody():
+    losses = {OURS: math.nan, JAX: math.nan, EAGER: 0.5}
+    assert equal_work.differing(losses, start=1.0) == {OURS, JAX}
+
+
 def test_nan_differs():
     assert equal_work.differing({OURS: 0.5, JAX: 0.5, EAGER: math.nan}, start=1.0) == {EAGER}
+
+
+def test_first_runs_are_compared_with_first_runs():
+    cold = {f"{OURS}{FIRST}": [10.0, 12.0, 11.0], f"{JAX}{FIRST}": [5.0, 6.0, 22.0]}
+    its = seconds(**{OURS: [1.0] * 3, JAX: [2.0] * 3, "scikit-learn": [8.0] * 3, **cold})
+    assert its.ratios(JAX) == [2.0] * 3
+    assert its.ratios(f"{JAX}{FIRST}") == [0.5, 0.5, 2.0]
+    told = reports.notes(its)
+    assert told[0].startswith(f"{OURS} / best peer ({JAX}): 2.00")
+    assert told[1] == f"{OURS}{FIRST} / best peer ({JAX}{FIRST}): 0.50 (0.50 .. 2.00), slower"
+    its.values["scikit-learn"] = [2.0] * 3  # it has no other run
+    assert f"{OURS}{FIRST} / best peer (scikit-learn): 0.18" in reports.notes(its)[1]
 
 
 # Files.

@@ -268,7 +268,7 @@ def test_a_call_is_repeated_from_the_start():
 
 @pytest.mark.parametrize(("n_times", "expected"), [(1, 3.0), (2, 1.0), (3, 3.0)])
 def test_a_stream_adds_and_subtracts_everywhere(n_times, expected):
-    from bench.bandwidth import add_and_subtract
+    from bench.kernel_loops import add_and_subtract
 
     x, y = np.ones(1001, np.float32), np.full(1001, 2, np.float32)
     add_and_subtract(x, y, n_times, 2)

@@ -84,3 +84,5 @@ def test_a_dashboard_may_be_replaced(tmp_path):
     assert not dashboard.may_be_replaced(tmp_path / "index.html")
     (tmp_path / "asv.js").touch()
     assert dashboard.may_be_replaced(tmp_path)
+    (tmp_path / ".git").touch()  # a work tree of published pages
+    assert not dashboard.may_be_replaced(tmp_path)
