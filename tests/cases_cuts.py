@@ -43,7 +43,7 @@ def in_blocks(patch):
 def in_blocks_of(rows):
     def cut(patch):
         in_blocks(patch)
-        patch.setattr(trainers, "ROWS", rows)
+        patch.setattr(trainers, "LEAST_ROWS", rows)
 
     return cut
 
