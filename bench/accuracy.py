@@ -1,6 +1,6 @@
 """Test scores of MLPClassifier and MLPRegressor beside those of scikit-learn's own classes.
 
-python -m bench.accuracy [--data ../mnist] [--seeds 5] [--markdown]
+python -m bench.accuracy [--data FOLDER] [--seeds 5] [--markdown]
 
 For each data set and seed, both classes are fitted with the same settings, random_state and samples
 (standardised, three quarters of them; MNIST: its own split, in [0, 1]) and score the others. The

@@ -85,7 +85,7 @@ def draw_row(axes: Axes, outcomes: list[Outcome]) -> None:
             axes.bar(x, its[name] - low, 0.9 * width, bottom=low, color=colour[name], linewidth=0)
             if name == outcome.ours:
                 above = its[name] if its[name] < 0.7 else max(its[name], 1)  # not on the line
-                text = f"{its[name]:.2g}" if its[name] < 10 else f"{its[name]:.0f}"
+                text = f"{its[name]:.2f}" if its[name] < 10 else f"{its[name]:.0f}"
                 axes.annotate(
                     f"{text}×", (x, above), (0, 2), textcoords="offset points",
                     ha="center", va="bottom", fontsize=9, weight="bold", color=colour[name][0],

@@ -1,6 +1,6 @@
 """MLPClassifier and MLPRegressor beside scikit-learn's own, with the same settings and epochs.
 
-python -m bench.estimators [--data ../mnist] [--tasks "iris fit" ...] [--rounds 7] [--markdown]
+python -m bench.estimators [--data FOLDER] [--tasks "iris fit" ...] [--rounds 7] [--markdown]
 
 Each class does the whole call, checks of the data included, in a process of its own, with Numba's
 cache filled. In each round both are measured, one after the other; ratios are of times of the same
