@@ -66,32 +66,40 @@ class Passes:
         self.objective.hessian_vector(self.w, self.g)
 
 
-class Iterations:
-    """Iterations with exact search from the start, where they are much the same from run to run."""
+class _Descent:
+    """Iterations from the start, by an option of `gradient_descent` that a benchmark varies."""
 
-    params = (WIDTHS, DIRECTIONS)
-    param_names = ("widths", "direction")
     rounds = 1
     number = 1
     repeat = (3, 10, 2.0)
     warmup_time = 0
+    option = ""
 
-    def setup(self, widths, direction):
+    def setup(self, widths, value):
         self.objective, self.w = problem(widths)
-        self.descend(direction, 1)  # compiles
+        self.descend(value, 1)  # compiles
 
-    def descend(self, direction, iterations=ITERATIONS):
+    def descend(self, value, iterations=ITERATIONS):
         return fm.gradient_descent(
-            self.objective, self.w, direction=direction, tol=0, max_iter=iterations, progress=False
-        )
+            self.objective, self.w, tol=0, max_iter=iterations, progress=False,
+            **{self.option: value},
+        )  # fmt: skip
 
-    def time_iterations(self, widths, direction):
-        self.descend(direction)
+    def time_iterations(self, widths, value):
+        self.descend(value)
 
-    def track_evaluations_per_search(self, widths, direction):
-        return statistics.mean(self.descend(direction).history.evaluations[1:])
+    def track_evaluations_per_search(self, widths, value):
+        return statistics.mean(self.descend(value).history.evaluations[1:])
 
     track_evaluations_per_search.unit = "evaluations"
+
+
+class Iterations(_Descent):
+    """Iterations with exact search from the start, where they are much the same from run to run."""
+
+    params = (WIDTHS, DIRECTIONS)
+    param_names = ("widths", "direction")
+    option = "direction"
 
     def track_iteration_by_gradient(self, widths, direction):
         """Gradients are timed between the runs, since clocks move."""
@@ -108,29 +116,9 @@ class Iterations:
     track_iteration_by_gradient.unit = "gradients"
 
 
-class LineSearches:
+class LineSearches(_Descent):
     """Iterations along the gradient, from the start: a gradient and a search each."""
 
     params = (WIDTHS, SEARCHES)
     param_names = ("widths", "search")
-    rounds = 1
-    number = 1
-    repeat = (3, 10, 2.0)
-    warmup_time = 0
-
-    def setup(self, widths, search):
-        self.objective, self.w = problem(widths)
-        self.descend(search, 1)  # compiles
-
-    def descend(self, search, iterations=ITERATIONS):
-        return fm.gradient_descent(
-            self.objective, self.w, line_search=search, tol=0, max_iter=iterations, progress=False
-        )
-
-    def time_iterations(self, widths, search):
-        self.descend(search)
-
-    def track_evaluations_per_search(self, widths, search):
-        return statistics.mean(self.descend(search).history.evaluations[1:])
-
-    track_evaluations_per_search.unit = "evaluations"
+    option = "line_search"

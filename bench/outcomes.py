@@ -63,9 +63,11 @@ class Outcome:
         """Return who computes in the same precision and is not ours."""
         return [n for n in self.values if not is_ours(n) and n not in LOWER_PRECISION]
 
-    def best_peer(self) -> str | None:
-        """Return the fastest by medians; those that never ended are none."""
+    def best_peer(self, first: bool = False) -> str | None:
+        """Return the fastest by medians, or of first and only runs; who never ended is none."""
         ended = [name for name in self.peers() if self.speed(name) > 0]
+        if first:
+            ended = [name for name in ended if name + FIRST not in self.values]
         return max(ended, key=self.speed, default=None)
 
     def ratios(self, name: str) -> list[float]:
@@ -76,8 +78,12 @@ class Outcome:
             ours = f"{ours}{FIRST}"
         if ours is None or name not in self.values:
             return []
-        pairs = zip(self.speeds(ours), self.speeds(name), strict=True)
-        return [mine / its if its else math.inf for mine, its in pairs if mine or its]
+        return self.speed_ratios(ours, name)
+
+    def speed_ratios(self, above: str, below: str) -> list[float]:
+        """Return one's speed over another's, in each round in which either has ended."""
+        pairs = zip(self.speeds(above), self.speeds(below), strict=True)
+        return [one / other if other else math.inf for one, other in pairs if one or other]
 
     def gigaflops(self, name: str) -> float | None:
         return None if self.flops is None else self.flops * self.speed(name) / 1e9
@@ -146,14 +152,10 @@ def first_runs(outcome: Outcome) -> str:
     ours = f"{outcome.ours}{FIRST}"
     if ours not in outcome.values:
         return ""
-    runs = [name for name in outcome.peers() if name + FIRST not in outcome.values]
-    runs = [name for name in runs if outcome.speed(name) > 0]
-    if not runs:
+    best = outcome.best_peer(first=True)
+    if best is None:
         return ""
-    best = max(runs, key=outcome.speed)
-    pairs = zip(outcome.speeds(ours), outcome.speeds(best), strict=True)
-    ratios = [mine / its if its else math.inf for mine, its in pairs if mine or its]
-    return f"{ours} / best peer ({best}): {compared(ratios)}"
+    return f"{ours} / best peer ({best}): {compared(outcome.speed_ratios(ours, best))}"
 
 
 def overview(outcomes: list[Outcome]) -> list[list[str]]:
